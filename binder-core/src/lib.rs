@@ -1,0 +1,1 @@
+//! Typed, named channels bound by configuration.
