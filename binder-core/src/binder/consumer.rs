@@ -1,0 +1,154 @@
+//! The receiving half of the contract.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::BytesMut;
+use futures::future::BoxFuture;
+
+use super::{DeadLetterSink, Parcel};
+use crate::Result;
+use crate::message::{ContentType, HeaderValue, Headers};
+
+/// A sequence of deliveries that are settled in order: a Kafka partition in one assignment, an AMQP channel in one connection.
+///
+/// A binder never uses an id again: a partition that comes back, or a channel that is opened anew, gets a new one. So a late settlement
+/// names a lane that is no more, and is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(pub u32);
+
+/// Names a delivery: its lane, and its place there (offset, delivery tag), which grows within the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// The lane.
+    pub lane: LaneId,
+    /// The place in the lane.
+    pub sequence: u64,
+}
+
+/// Where a delivery came from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The destination, as the broker calls it.
+    pub destination: Arc<str>,
+    /// The partition; none where the broker has no partitions.
+    pub partition: Option<u32>,
+    /// The place within the partition, if the broker has one: Kafka's offset.
+    pub offset: Option<u64>,
+    /// When it was sent, if the message says so.
+    pub timestamp: Option<SystemTime>,
+    /// How often the broker had delivered it before, as far as it tells.
+    pub redelivered: u32,
+    /// The routing key on RabbitMQ.
+    pub routing_key: Option<Arc<str>>,
+}
+
+impl Metadata {
+    /// Creates metadata with a destination only.
+    pub fn new(destination: impl Into<Arc<str>>) -> Self {
+        Self {
+            destination: destination.into(),
+            partition: None,
+            offset: None,
+            timestamp: None,
+            redelivered: 0,
+            routing_key: None,
+        }
+    }
+}
+
+/// Deliveries that were received together, still in the client's memory.
+///
+/// An index is below [`len`](Self::len). Headers are read only when a method asks for them.
+pub trait BatchView: Send + Sync {
+    /// Returns how many there are, at least one.
+    fn len(&self) -> usize;
+    /// Returns the payload; `None` is a tombstone.
+    fn payload(&self, index: usize) -> Option<&[u8]>;
+    /// Returns the key; on a broker without keys the header that carries it.
+    fn key(&self, index: usize) -> Option<&[u8]>;
+    /// Returns what names this delivery. Within a lane sequences grow in the order of the indices.
+    fn token(&self, index: usize) -> Token;
+    /// Returns the content type, if the message has one.
+    fn content_type(&self, index: usize) -> Option<ContentType>;
+    /// Returns the last header of this name.
+    fn header(&self, index: usize, name: &str) -> Option<HeaderValue>;
+    /// Returns all headers of the application, without those that carry content type and key.
+    fn headers(&self, index: usize) -> Headers;
+    /// Returns where the delivery came from.
+    fn metadata(&self, index: usize) -> Metadata;
+    /// Copies the delivery out, headers included, so that it outlives the batch. Bytes that must be copied go to `arena`, which
+    /// the caller keeps from call to call.
+    fn detach(&self, index: usize, arena: &mut BytesMut) -> Parcel;
+    /// Returns whether there are none; never true.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What [`Consumer::recv_many`] brings.
+#[non_exhaustive]
+pub enum Received<'a> {
+    /// Deliveries.
+    Batch(Box<dyn BatchView + 'a>),
+    /// The broker wants these lanes back. Core starts no more of their deliveries, lets the running ones finish, settles, and then calls
+    /// [`Consumer::release`]; `recv_many` is called on meanwhile.
+    Revoked(Vec<LaneId>),
+    /// These lanes are gone already: settling them has no effect any more. Nothing is to be released.
+    Lost(Vec<LaneId>),
+}
+
+impl fmt::Debug for Received<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Batch(view) => f.debug_tuple("Batch").field(&view.len()).finish(),
+            Self::Revoked(lanes) => f.debug_tuple("Revoked").field(lanes).finish(),
+            Self::Lost(lanes) => f.debug_tuple("Lost").field(lanes).finish(),
+        }
+    }
+}
+
+/// Receives from one binding. One task owns it.
+///
+/// # Contract
+/// A delivery that was returned is not returned again within its lane; what was not settled when the lane ended is delivered again, here
+/// or elsewhere. A broker that goes away is the binder's matter: `recv_many` waits, reconnects and reports by
+/// [`Status`](super::Status); it fails only with what waiting can't mend.
+pub trait Consumer: fmt::Debug + Send + 'static {
+    /// Takes what is there, at most `max` deliveries, without waiting; `None` if there is nothing.
+    ///
+    /// Exists beside [`recv_many`](Self::recv_many) because a busy consumer never needs the boxed future.
+    fn try_recv_many(&mut self, max: usize) -> Result<Option<Received<'_>>>;
+
+    /// Waits until there is something, then takes at most `max` deliveries.
+    ///
+    /// Core calls this for as long as the consumer lives, also while paused: a client that must be polled is polled here.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no delivery.
+    fn recv_many(&mut self, max: usize) -> BoxFuture<'_, Result<Received<'_>>>;
+
+    /// Says that every delivery of the lane up to and including `sequence` is done. Cheap; the binder tells the broker at its own pace.
+    /// A lane that is no more is ignored.
+    fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()>;
+
+    /// Gives revoked lanes back after what is settled there was told to the broker.
+    fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>>;
+
+    /// Stops the intake without leaving the group; what is on its way may still come.
+    fn pause(&mut self) -> Result<()>;
+
+    /// Takes up the intake again.
+    fn resume(&mut self) -> Result<()>;
+
+    /// Returns where this binding's dead letters go; `None` if it has none.
+    fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>>;
+
+    /// Returns how many deliveries may be unsettled at once unless the configuration says it.
+    fn default_prefetch(&self) -> u32;
+
+    /// Tells the broker what is settled, waits until it knows, and leaves. What is unsettled is delivered again, at once where the broker can.
+    fn close(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
+}

@@ -1,0 +1,25 @@
+//! The contract for binder authors.
+//!
+//! A binder owns names on the broker, provisioning, connection, reconnect, confirms, settlement and pause. Codecs, handlers,
+//! lanes, retry, dead letters and drain are core's: a binder gets them without writing a line.
+//!
+//! The path of a message is batch-shaped: what is called per message neither allocates nor locks, what is called per batch may.
+
+mod consumer;
+mod contract;
+mod outgoing;
+mod parcel;
+mod producer;
+mod receipts;
+mod status;
+
+pub use consumer::{BatchView, Consumer, LaneId, Metadata, Received, Token};
+pub use contract::{
+    Binder, BinderContext, BinderFactory, Capability, ConsumerBinding, DeadLetterStore, Delay, Instance,
+    ProducerBinding, Seek, SharedBinder, Transactions,
+};
+pub use outgoing::{Outgoing, OutgoingBatch};
+pub use parcel::Parcel;
+pub use producer::{DeadLetter, DeadLetterSink, Producer, TrySend};
+pub use receipts::{BatchFailures, Receipt, Receipts, Slot};
+pub use status::{BinderHealth, Status};

@@ -1,0 +1,69 @@
+//! What a binder reports while it runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Health of a binder's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BinderHealth {
+    /// No connection; the reason names no secret.
+    Connecting(String),
+    /// Connected.
+    Up,
+}
+
+/// The place where a binder says of one binding that its connection is lost or back.
+///
+/// Clones report to the same binding.
+#[derive(Clone)]
+pub struct Status(Arc<watch::Sender<BinderHealth>>);
+
+impl Status {
+    /// Creates a status that starts as connecting.
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(BinderHealth::Connecting("starting".to_owned()))))
+    }
+
+    /// Reports that there is no connection, and why.
+    pub fn connecting(&self, reason: impl Into<String>) {
+        self.report(BinderHealth::Connecting(reason.into()));
+    }
+
+    /// Reports that the binding works.
+    pub fn up(&self) {
+        self.report(BinderHealth::Up);
+    }
+
+    /// Returns what was reported last.
+    pub fn get(&self) -> BinderHealth {
+        self.0.borrow().clone()
+    }
+
+    /// Returns a receiver that sees every later change.
+    pub fn watch(&self) -> watch::Receiver<BinderHealth> {
+        self.0.subscribe()
+    }
+
+    fn report(&self, health: BinderHealth) {
+        self.0.send_if_modified(|known| {
+            let changed = *known != health;
+            *known = health;
+            changed
+        });
+    }
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Status").field(&self.get()).finish()
+    }
+}

@@ -1,0 +1,37 @@
+//! Channels: the named, typed ends that an application holds.
+//!
+//! A [`Source`] *publishes*, as in Spring Cloud Stream: it has an output. (`futures::Sink` means the opposite.)
+
+mod input;
+mod key;
+mod output;
+mod ready_made;
+
+pub use input::Input;
+pub(crate) use input::InputCore;
+pub use key::{Key, KeyOf};
+pub use output::Output;
+pub(crate) use output::OutputCore;
+pub use ready_made::{ProcessorBinding, SinkBinding, SourceBinding};
+
+/// A set of channels with exactly one output. `#[derive(Binding)]` implements it.
+pub trait Source {
+    /// What is sent.
+    type Output;
+    /// Returns the output.
+    fn output(&self) -> &Output<Self::Output>;
+}
+
+/// A set of channels with exactly one input. `#[derive(Binding)]` implements it.
+pub trait Sink {
+    /// What arrives.
+    type Input;
+    /// Returns the input and drops all else.
+    fn into_input(self) -> Input<Self::Input>;
+}
+
+/// A set of channels with exactly one input and one output. `#[derive(Binding)]` implements it.
+pub trait Processor: Source + Sink {
+    /// Returns both ends.
+    fn into_channels(self) -> (Input<Self::Input>, Output<<Self as Source>::Output>);
+}
