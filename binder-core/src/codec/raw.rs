@@ -1,0 +1,73 @@
+//! Payloads that are bytes already.
+
+use std::any::Any;
+
+use bytes::Bytes;
+
+use super::unfit;
+use crate::Result;
+use crate::message::ContentType;
+
+/// Returns the bytes of a payload that is bytes already. The comparison of types costs nothing at run time.
+#[inline]
+pub(super) fn as_raw(value: &dyn Any) -> Option<&[u8]> {
+    let text = || value.downcast_ref::<String>().map(String::as_bytes);
+    let bytes = || value.downcast_ref::<Bytes>().map(AsRef::as_ref);
+    let vec = || value.downcast_ref::<Vec<u8>>().map(Vec::as_slice);
+    text().or_else(bytes).or_else(vec)
+}
+
+/// Makes a payload that is bytes already; `None` for every other type.
+#[inline]
+pub(super) fn from_raw<T: 'static>(bytes: &[u8]) -> Option<Result<T>> {
+    let mut found: Option<T> = None;
+    let target = &mut found as &mut dyn Any;
+    if let Some(slot) = target.downcast_mut::<Option<Bytes>>() {
+        *slot = Some(Bytes::copy_from_slice(bytes));
+    } else if let Some(slot) = target.downcast_mut::<Option<Vec<u8>>>() {
+        *slot = Some(bytes.to_vec());
+    } else if let Some(slot) = target.downcast_mut::<Option<String>>() {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => *slot = Some(text.to_owned()),
+            Err(cause) => return Some(Err(unfit("read", &ContentType::TEXT, cause))),
+        }
+    }
+    found.map(Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Codecs, Decode, Encode};
+
+    fn unknown_type() -> ContentType {
+        ContentType::parse("application/x-unknown")
+    }
+
+    fn sent(payload: &impl Encode) -> Vec<u8> {
+        let mut out = b"before ".to_vec();
+        payload.encode(&Codecs::new(), &unknown_type(), &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn strings_and_bytes_are_sent_as_they_are_whatever_the_content_type() {
+        assert_eq!(sent(&"{x".to_owned()), b"before {x");
+        assert_eq!(sent(&Bytes::from_static(&[0xff])), b"before \xff");
+        assert_eq!(sent(&vec![0_u8, 1]), b"before \x00\x01");
+    }
+
+    #[test]
+    fn strings_and_bytes_are_received_as_they_are_whatever_the_content_type() {
+        let codecs = Codecs::new();
+        assert_eq!(String::decode(&codecs, &unknown_type(), b"{x").unwrap(), "{x");
+        assert_eq!(Bytes::decode(&codecs, &unknown_type(), b"\xff").unwrap(), Bytes::from_static(b"\xff"));
+        assert_eq!(Vec::<u8>::decode(&codecs, &unknown_type(), b"\xff").unwrap(), b"\xff");
+    }
+
+    #[test]
+    fn a_string_needs_utf8() {
+        let error = String::decode(&Codecs::new(), &ContentType::JSON, b"ab\xff").unwrap_err();
+        assert!(error.to_string().contains("from index 2"), "{error}");
+    }
+}

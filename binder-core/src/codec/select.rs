@@ -1,0 +1,75 @@
+//! Content types beside `application/json`, and that one with parameters.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Codecs, json, octets, text, unfit};
+use crate::message::ContentType;
+use crate::{Error, ErrorKind, Result};
+
+/// Who reads and writes a content type.
+enum Format<'a> {
+    Json,
+    Text,
+    Octets,
+    Added(&'a dyn super::Codec),
+}
+
+/// The three exact built-in types first, then what the application added, then every other `text/*` as plain text.
+fn select<'a>(codecs: &'a Codecs, content_type: &ContentType) -> Result<Format<'a>> {
+    let essence = content_type.essence();
+    match essence {
+        "application/json" => return Ok(Format::Json),
+        "text/plain" => return Ok(Format::Text),
+        "application/octet-stream" => return Ok(Format::Octets),
+        _ => {}
+    }
+    match codecs.find(essence) {
+        Some(codec) => Ok(Format::Added(codec)),
+        None if essence.starts_with("text/") => Ok(Format::Text),
+        None => Err(unknown(content_type)),
+    }
+}
+
+#[cold]
+pub(super) fn encode_other<T: Serialize>(
+    value: &T,
+    codecs: &Codecs,
+    content_type: &ContentType,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    match select(codecs, content_type)? {
+        Format::Json => serde_json::to_writer(out, value).map_err(|cause| json::unwritten(content_type, &cause)),
+        Format::Text => text::write(value, out).map_err(|cause| unfit("write", content_type, cause)),
+        Format::Octets => octets::write(value, out).map_err(|cause| unfit("write", content_type, cause)),
+        Format::Added(codec) => codec.encode(content_type, &value, out),
+    }
+}
+
+#[cold]
+pub(super) fn decode_other<T: DeserializeOwned>(
+    codecs: &Codecs,
+    content_type: &ContentType,
+    bytes: &[u8],
+) -> Result<T> {
+    match select(codecs, content_type)? {
+        Format::Json => serde_json::from_slice(bytes).map_err(|cause| json::unread::<T>(content_type, bytes, &cause)),
+        Format::Text => text::read(bytes).map_err(|cause| unfit("read", content_type, cause)),
+        Format::Octets => octets::read(bytes).map_err(|cause| unfit("read", content_type, cause)),
+        Format::Added(codec) => decode_added(codec, content_type, bytes),
+    }
+}
+
+fn decode_added<T: DeserializeOwned>(codec: &dyn super::Codec, content_type: &ContentType, bytes: &[u8]) -> Result<T> {
+    let mut payload = None;
+    codec.decode(content_type, bytes, &mut |reader| {
+        payload = Some(erased_serde::deserialize(reader)?);
+        Ok(())
+    })?;
+    payload.ok_or_else(|| Error::new(ErrorKind::Codec, format!("the codec of `{content_type}` read nothing")))
+}
+
+fn unknown(content_type: &ContentType) -> Error {
+    let there_are = "application/json, text/*, application/octet-stream and those that were added to the application";
+    Error::new(ErrorKind::Codec, format!("no codec for content type `{content_type}`; there are {there_are}"))
+}
