@@ -6,6 +6,7 @@ pub mod channel;
 pub mod codec;
 pub mod config;
 mod error;
+pub mod memory;
 pub mod message;
 mod runtime;
 

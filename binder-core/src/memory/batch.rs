@@ -1,0 +1,132 @@
+//! What a consumer has received last.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::item::Item;
+use crate::binder::{BatchView, LaneId, Metadata, Parcel, Token};
+use crate::message::{ContentType, HeaderValue, Headers};
+
+/// Items of one lane that follow each other.
+#[derive(Debug)]
+struct Run {
+    start: usize,
+    lane: LaneId,
+    first: u64,
+    destination: Arc<str>,
+    partition: u32,
+}
+
+/// Copies of items, and the segments with their bytes; used again for every batch.
+#[derive(Debug)]
+pub(super) struct Batch {
+    items: Vec<Item>,
+    segments: Vec<Bytes>,
+    runs: Vec<Run>,
+    with_headers: bool,
+}
+
+impl Batch {
+    pub(super) fn new(with_headers: bool) -> Self {
+        Self { items: Vec::new(), segments: Vec::new(), runs: Vec::new(), with_headers }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.items.clear();
+        self.segments.clear();
+        self.runs.clear();
+    }
+
+    /// Begins a run of items; those of `lane` that are added next start at offset `first`.
+    pub(super) fn begin(&mut self, lane: LaneId, first: u64, destination: &Arc<str>, partition: u32) {
+        let destination = Arc::clone(destination);
+        self.runs.push(Run { start: self.items.len(), lane, first, destination, partition });
+    }
+
+    /// Adds items and their segments, the first of which has the number `base`.
+    pub(super) fn extend<'a>(
+        &mut self,
+        base: u32,
+        segments: impl Iterator<Item = Bytes>,
+        items: impl Iterator<Item = &'a Item>,
+    ) {
+        let here = self.segments.len() as u32;
+        self.segments.extend(segments);
+        self.items.extend(items.map(|item| item.moved(base, here)));
+    }
+
+    fn run(&self, index: usize) -> &Run {
+        match self.runs.as_slice() {
+            [only] => only,
+            runs => &runs[runs.partition_point(|run| run.start <= index) - 1],
+        }
+    }
+
+    fn find(&self, index: usize) -> (&Item, &Bytes) {
+        let item = &self.items[index];
+        (item, &self.segments[item.segment as usize])
+    }
+}
+
+/// The batch as core sees it.
+pub(super) struct View<'a>(pub(super) &'a Batch);
+
+impl BatchView for View<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn payload(&self, index: usize) -> Option<&[u8]> {
+        let (item, segment) = self.0.find(index);
+        item.payload(segment)
+    }
+
+    fn key(&self, index: usize) -> Option<&[u8]> {
+        let (item, segment) = self.0.find(index);
+        item.key(segment)
+    }
+
+    fn token(&self, index: usize) -> Token {
+        let run = self.0.run(index);
+        Token { lane: run.lane, sequence: run.first + (index - run.start) as u64 }
+    }
+
+    fn content_type(&self, index: usize) -> Option<ContentType> {
+        if self.0.with_headers { self.0.items[index].content_type() } else { None }
+    }
+
+    fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
+        if self.0.with_headers { self.0.items[index].headers().get(name).cloned() } else { None }
+    }
+
+    fn headers(&self, index: usize) -> Headers {
+        if self.0.with_headers { self.0.items[index].headers().clone() } else { Headers::new() }
+    }
+
+    fn metadata(&self, index: usize) -> Metadata {
+        let run = self.0.run(index);
+        let mut metadata = Metadata::new(Arc::clone(&run.destination));
+        metadata.partition = Some(run.partition);
+        metadata.offset = Some(run.first + (index - run.start) as u64);
+        metadata.timestamp = Some(self.0.items[index].timestamp());
+        metadata
+    }
+
+    /// Shares the log's bytes: nothing is copied, `arena` stays as it is.
+    fn detach(&self, index: usize, _: &mut BytesMut) -> Parcel {
+        let (item, segment) = self.0.find(index);
+        Parcel {
+            payload: item.payload_bytes(segment),
+            key: item.key_bytes(segment),
+            token: self.token(index),
+            content_type: self.content_type(index),
+            headers: self.headers(index),
+            metadata: self.metadata(index),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! One partition of a destination.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use super::item::{Record, Stamp};
+use super::lock;
+use super::log::Log;
+
+/// A log that several threads share.
+#[derive(Debug)]
+pub(super) struct Partition {
+    index: u32,
+    /// The log's end, for a reader that only wants to know whether it should lock.
+    end: AtomicU64,
+    log: Mutex<Log>,
+}
+
+impl Partition {
+    pub(super) fn new(index: u32, retention: usize) -> Self {
+        Self { index, end: AtomicU64::new(0), log: Mutex::new(Log::new(retention)) }
+    }
+
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Log> {
+        lock(&self.log)
+    }
+
+    /// Returns whether there are messages from `position` on; may miss one that is appended just now.
+    pub(super) fn has_from(&self, position: u64) -> bool {
+        self.end.load(Ordering::Acquire) > position
+    }
+
+    /// Locks the log for appending.
+    pub(super) fn appender(&self) -> Appender<'_> {
+        Appender { partition: self, log: self.lock() }
+    }
+
+    /// Ready when there is room for one message.
+    pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        let mut log = self.lock();
+        if log.has_room(1) {
+            return Poll::Ready(());
+        }
+        log.add_writer(context.waker());
+        Poll::Pending
+    }
+
+    /// Makes the senders that wait look again.
+    pub(super) fn wake_writers(&self) {
+        let wakers = self.lock().take_writers();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A locked log; the readers see what was appended when [`publish`](Self::publish) is called.
+pub(super) struct Appender<'a> {
+    partition: &'a Partition,
+    log: MutexGuard<'a, Log>,
+}
+
+impl Appender<'_> {
+    pub(super) fn has_room(&mut self, count: usize) -> bool {
+        self.log.has_room(count)
+    }
+
+    pub(super) fn append(&mut self, record: Record<'_>, now: Stamp) {
+        self.log.append(record, now);
+    }
+
+    /// Unlocks the log and wakes its readers.
+    pub(super) fn publish(self) {
+        self.partition.end.store(self.log.end(), Ordering::Release);
+        let mut sleepers = self.log.sleepers();
+        let first = sleepers.next();
+        let others: Vec<Waker> = sleepers.collect();
+        drop(self.log);
+        first.into_iter().chain(others).for_each(Waker::wake);
+    }
+}

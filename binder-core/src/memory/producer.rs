@@ -1,0 +1,170 @@
+//! The sending half.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::destination::Destination;
+use super::hub::{Session, closed};
+use super::item::{MAX_BYTES, Record, Stamp};
+use super::partition::Appender;
+use crate::binder::{Outgoing, OutgoingBatch, Producer, ProducerBinding, Receipt, TrySend};
+use crate::config::{HeaderMode, Start};
+use crate::{Error, ErrorKind, Result};
+
+thread_local! {
+    static PLAN: RefCell<Plan> = const { RefCell::new(Plan { choices: Vec::new(), counts: Vec::new() }) };
+}
+
+/// Where the messages of a batch go; kept by the thread, so that it costs no allocation.
+struct Plan {
+    /// The partition of each message.
+    choices: Vec<u32>,
+    /// How many messages each partition gets.
+    counts: Vec<usize>,
+}
+
+impl Plan {
+    fn make(&mut self, batch: &OutgoingBatch, destination: &Destination) -> Result<()> {
+        self.choices.clear();
+        self.counts.clear();
+        for message in batch.iter() {
+            check_size(&message, destination)?;
+            let choice = destination.choose(message.partition, message.key)?;
+            self.choices.push(choice);
+            let needed = self.counts.len().max(choice as usize + 1);
+            self.counts.resize(needed, 0);
+            self.counts[choice as usize] += 1;
+        }
+        Ok(())
+    }
+
+    /// Returns the partition to which all messages go, if it is one.
+    fn only(&self) -> Option<u32> {
+        let first = *self.choices.first()?;
+        (self.counts[first as usize] == self.choices.len()).then_some(first)
+    }
+}
+
+/// Appends to a destination. What was appended is confirmed at once.
+#[derive(Debug)]
+pub(super) struct MemoryProducer {
+    session: Arc<Session>,
+    destination: Arc<Destination>,
+    with_headers: bool,
+    closed: AtomicBool,
+}
+
+impl MemoryProducer {
+    /// Opens the destination of a binding.
+    pub(super) fn open(session: &Arc<Session>, binding: &ProducerBinding) -> Result<Self> {
+        session.check_open()?;
+        let partitions = binding.properties.partition_count;
+        let destination = session.hub.open(&binding.destination, partitions, binding.provision)?;
+        binding.properties.required_groups.iter().for_each(|group| destination.ensure_group(group, Start::Earliest));
+        let with_headers = binding.properties.header_mode != HeaderMode::None;
+        Ok(Self { session: Arc::clone(session), destination, with_headers, closed: AtomicBool::new(false) })
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed("the producer is closed"));
+        }
+        self.session.check_open()
+    }
+
+    fn append_to_one(&self, index: u32, batch: &OutgoingBatch) -> bool {
+        let mut appender = self.destination.partition(index).appender();
+        if !appender.has_room(batch.len()) {
+            return false;
+        }
+        let now = Stamp::now();
+        batch.iter().for_each(|message| appender.append(Record::outgoing(&message, self.with_headers), now));
+        appender.publish();
+        true
+    }
+
+    /// Locks all partitions that the batch goes to, in order, so that it is taken as a whole or not at all.
+    fn append_to_many(&self, plan: &Plan, batch: &OutgoingBatch) -> bool {
+        let mut appenders: Vec<Option<Appender<'_>>> = Vec::with_capacity(plan.counts.len());
+        for (index, count) in (0..).zip(&plan.counts) {
+            let mut appender = (*count > 0).then(|| self.destination.partition(index).appender());
+            if appender.as_mut().is_some_and(|appender| !appender.has_room(*count)) {
+                return false;
+            }
+            appenders.push(appender);
+        }
+        let now = Stamp::now();
+        for (message, choice) in batch.iter().zip(&plan.choices) {
+            if let Some(appender) = &mut appenders[*choice as usize] {
+                appender.append(Record::outgoing(&message, self.with_headers), now);
+            }
+        }
+        appenders.into_iter().flatten().for_each(Appender::publish);
+        true
+    }
+}
+
+/// Refuses what a log can't hold.
+pub(super) fn check_size(message: &Outgoing<'_>, destination: &Destination) -> Result<()> {
+    let bytes = message.key.map_or(0, <[u8]>::len) + message.payload.map_or(0, <[u8]>::len);
+    if bytes <= MAX_BYTES { Ok(()) } else { Err(too_large(destination.name())) }
+}
+
+#[cold]
+fn too_large(destination: &str) -> Error {
+    Error::new(ErrorKind::TooLarge, "key and payload are larger than 4 GiB together")
+        .with_context("destination", destination)
+}
+
+impl Producer for MemoryProducer {
+    fn try_send(&self, message: Outgoing<'_>) -> Result<TrySend<'_>> {
+        self.check_open()?;
+        check_size(&message, &self.destination)?;
+        let index = self.destination.choose(message.partition, message.key)?;
+        let record = Record::outgoing(&message, self.with_headers);
+        let now = Stamp::now();
+        let mut appender = self.destination.partition(index).appender();
+        if !appender.has_room(1) {
+            return Ok(TrySend::Full);
+        }
+        appender.append(record, now);
+        appender.publish();
+        Ok(TrySend::Sent(Receipt::ready(Ok(()))))
+    }
+
+    fn try_send_batch(&self, batch: &OutgoingBatch) -> Result<TrySend<'_>> {
+        self.check_open()?;
+        let sent = PLAN.with_borrow_mut(|plan| {
+            plan.make(batch, &self.destination)?;
+            Ok(match plan.only() {
+                Some(index) => self.append_to_one(index, batch),
+                None => self.append_to_many(plan, batch),
+            })
+        });
+        sent.map(|sent| if sent { TrySend::Sent(Receipt::ready(Ok(()))) } else { TrySend::Full })
+    }
+
+    /// Ready when every partition has room, for it is not known to which one the caller wants to send.
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        for index in 0..self.destination.count() {
+            self.check_open()?;
+            ready!(self.destination.partition(index).poll_room(context));
+        }
+        Poll::Ready(self.check_open())
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        self.closed.store(true, Ordering::Release);
+        self.destination.wake_writers();
+        async { Ok(()) }.boxed()
+    }
+}
