@@ -71,6 +71,7 @@ struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
     retryable: bool,
+    redelivery: bool,
     retry_after: Option<Duration>,
     context: Vec<(&'static str, String)>,
     source: Option<Source>,
@@ -84,10 +85,22 @@ impl Error {
             kind,
             message: message.into(),
             retryable: false,
+            redelivery: false,
             retry_after: None,
             context: Vec::new(),
             source: None,
         }))
+    }
+
+    /// Creates the wish to see a delivery again, which is no failure of a handler.
+    pub(crate) fn redelivery() -> Self {
+        let mut error = Self::new(ErrorKind::Handler, "the delivery was dropped unsettled").retryable();
+        error.0.redelivery = true;
+        error
+    }
+
+    pub(crate) fn is_redelivery(&self) -> bool {
+        self.0.redelivery
     }
 
     /// Marks the error as one that may pass by itself.

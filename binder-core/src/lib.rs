@@ -1,24 +1,63 @@
 //! Typed, named channels that configuration binds to Kafka, RabbitMQ or memory.
 
+#[cfg(feature = "derive")]
+extern crate self as binder_core;
+
 pub mod binder;
 pub mod binding;
 pub mod channel;
 pub mod codec;
 pub mod config;
 mod error;
+pub mod handler;
 pub mod memory;
 pub mod message;
 mod runtime;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use channel::{Input, Output};
 pub use error::{Error, ErrorKind, Result};
-pub use runtime::Application;
+pub use handler::HandlerError;
+pub use message::Message;
+pub use runtime::{
+    Application, ApplicationBuilder, BindingControl, BindingHealth, BindingState, Health, every, shutdown_signal,
+};
+
+/// What goes around every handler and every send.
+pub mod layer {
+    pub use crate::runtime::{HandlerCall, Layer, Next, SendCall, SendNext};
+}
+
+/// Routing on one input.
+pub mod route {
+    pub use crate::runtime::{HeaderCondition, Matcher, Otherwise, Router, header, predicate};
+}
+
+/// What a service needs; `use binder_core::prelude::*;`.
+///
+/// `Source`, `Sink` and `Processor` are not in it: they collide with the names of the `futures` crate.
+pub mod prelude {
+    pub use serde::{Deserialize, Serialize};
+
+    pub use crate::binding::Binding;
+    pub use crate::channel::{Input, Output};
+    pub use crate::config::Config;
+    pub use crate::handler::{Batch, BatchOutcome, Delivery, HandlerError, HandlerExt, Header, State};
+    pub use crate::header;
+    pub use crate::message::{Headers, Message};
+    pub use crate::route::Otherwise::{DeadLetter, Ignore};
+    pub use crate::route::{header, predicate};
+    pub use crate::{Application, Error, ErrorKind, every, shutdown_signal};
+}
 
 /// What generated code refers to; not for people.
 #[doc(hidden)]
 pub mod __private {
+    pub use std::option::Option;
+
     pub use crate::binding::{Binding, Declare, InputField, Open, OutputField};
     pub use crate::channel::{Input, Key, KeyOf, Output, Processor, Sink, Source};
     pub use crate::error::Result;
-    pub use std::option::Option;
+    pub use crate::handler::HeaderType;
 }

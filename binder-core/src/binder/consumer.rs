@@ -1,5 +1,6 @@
 //! The receiving half of the contract.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,6 +28,28 @@ pub struct Token {
     pub sequence: u64,
 }
 
+/// What a binder keeps of a delivery beside what the contract names, so that its dead letter sink can pass on the original in full.
+#[derive(Clone)]
+pub struct Native(Arc<dyn Any + Send + Sync>);
+
+impl Native {
+    /// Keeps a value of the binder's own type.
+    pub fn new(value: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(value))
+    }
+
+    /// Returns the value, if it is of this type.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Native {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Native")
+    }
+}
+
 /// Where a delivery came from.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -43,6 +66,8 @@ pub struct Metadata {
     pub redelivered: u32,
     /// The routing key on RabbitMQ.
     pub routing_key: Option<Arc<str>>,
+    /// What only the binder understands; set where a delivery is [detached](BatchView::detach).
+    pub native: Option<Native>,
 }
 
 impl Metadata {
@@ -55,6 +80,7 @@ impl Metadata {
             timestamp: None,
             redelivered: 0,
             routing_key: None,
+            native: None,
         }
     }
 }

@@ -72,7 +72,7 @@ pub struct Open<'a> {
 
 /// How the runtime opens a channel.
 pub(crate) trait OpenChannel: std::fmt::Debug {
-    fn input(&self, name: &str) -> Result<crate::channel::InputCore>;
+    fn input(&self, name: &str) -> Result<std::sync::Arc<crate::runtime::InputEntry>>;
     fn output(&self, name: &str) -> Result<std::sync::Arc<crate::channel::OutputCore>>;
 }
 

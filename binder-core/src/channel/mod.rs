@@ -2,17 +2,19 @@
 //!
 //! A [`Source`] *publishes*, as in Spring Cloud Stream: it has an output. (`futures::Sink` means the opposite.)
 
+mod core;
 mod input;
 mod key;
 mod output;
 mod ready_made;
+mod send_all;
 
-pub use input::Input;
-pub(crate) use input::InputCore;
+pub(crate) use self::core::OutputCore;
+pub use input::{Input, Pulled};
 pub use key::{Key, KeyOf};
-pub use output::Output;
-pub(crate) use output::OutputCore;
+pub use output::{Draft, Output};
 pub use ready_made::{ProcessorBinding, SinkBinding, SourceBinding};
+pub use send_all::SendAllError;
 
 /// A set of channels with exactly one output. `#[derive(Binding)]` implements it.
 pub trait Source {

@@ -1,5 +1,38 @@
 //! The application: what runs the channels.
+//!
+//! The way of a message in: `runner` takes a batch from the binder's consumer; `work` calls the handler straight from it, and gives a lane to
+//! what does not succeed at once; `window` says up to where it is settled.
 
-/// A running set of bindings.
-#[derive(Debug)]
-pub struct Application;
+mod application;
+mod aside;
+mod backoff;
+mod batch;
+mod connect;
+mod handling;
+mod inherit;
+mod input;
+mod lanes;
+mod layer;
+mod opener;
+mod route;
+mod runner;
+mod signal;
+mod slots;
+mod state;
+mod supply;
+mod window;
+mod work;
+
+pub use application::{Application, ApplicationBuilder, BindingControl};
+pub(crate) use connect::{bind_waits, connect};
+pub(crate) use input::InputEntry;
+pub(crate) use layer::Layers;
+pub use layer::{HandlerCall, Layer, Next, SendCall, SendNext};
+pub use route::{HeaderCondition, Matcher, Otherwise, Router, header, predicate};
+pub use signal::shutdown_signal;
+pub use state::{BindingHealth, BindingState, Health};
+pub(crate) use state::{Command, StateCell};
+pub use supply::every;
+
+#[cfg(test)]
+mod tests;

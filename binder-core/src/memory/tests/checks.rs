@@ -74,7 +74,7 @@ fn unknown_keys_are_refused() {
     let binder = MemoryBinder::new();
     let mut consumer = binding("orders", None);
     consumer.section = Section::new("consumer.memory", json!({ "retention": 1 }));
-    assert!(refused(binder.check_consumer(&consumer)).starts_with("consumer.memory: unknown field `retention`"));
+    assert!(refused(binder.check_consumer(&consumer)).contains("`retention`"));
     let mut producer = ProducerBinding::new("orders");
     producer.section = Section::new("producer.memory", json!({ "x": 1 }));
     refused(binder.check_producer(&producer));

@@ -1,0 +1,217 @@
+//! Many sends with one answer.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use super::output::{Around, Output};
+use crate::binder::{OutgoingBatch, Producer, Receipt, TrySend};
+use crate::codec::Encode;
+use crate::message::{Headers, Message};
+use crate::{Error, ErrorKind, Result};
+
+/// Messages that are handed to the binder at once.
+const CHUNK: usize = 128;
+
+/// The messages of a [`send_all`](Output::send_all) that failed, each with its index.
+#[derive(Debug)]
+pub struct SendAllError {
+    failures: Vec<(usize, Error)>,
+}
+
+impl SendAllError {
+    /// Returns index and error of each failure, in the order of the indices. What is not named was taken by the broker.
+    pub fn failures(&self) -> &[(usize, Error)] {
+        &self.failures
+    }
+}
+
+impl fmt::Display for SendAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.failures.len();
+        match self.failures.first() {
+            Some((index, error)) => write!(f, "{count} messages were not sent, the first is number {index}: {error}"),
+            None => f.write_str("no message failed"),
+        }
+    }
+}
+
+impl std::error::Error for SendAllError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.failures.first().map(|(_, error)| error as _)
+    }
+}
+
+impl From<SendAllError> for Error {
+    /// Keeps kind and retryability of the first failure.
+    fn from(error: SendAllError) -> Self {
+        let kind = error.failures.first().map_or(ErrorKind::Unexpected, |(_, first)| first.kind());
+        let retryable = error.failures.iter().all(|(_, failure)| failure.is_retryable());
+        let whole = Self::new(kind, error.to_string()).with_source(error);
+        if retryable { whole.retryable() } else { whole }
+    }
+}
+
+pub(super) async fn payloads<T, I>(output: &Output<T>, payloads: I) -> Result<(), SendAllError>
+where
+    T: Encode,
+    I: Iterator<Item: Borrow<T> + Send> + Send,
+{
+    if output.has_layers() {
+        let mut failures = Vec::new();
+        for (index, payload) in payloads.enumerate() {
+            if let Err(error) = output.send(payload.borrow()).await {
+                failures.push((index, error));
+            }
+        }
+        return answer(failures);
+    }
+    let mut pipeline = Pipeline::new(output).await?;
+    for payload in payloads {
+        pipeline.push(Some(payload.borrow()), Around::NOTHING);
+        drop(payload);
+        pipeline.send_full_chunk().await;
+    }
+    pipeline.finish().await
+}
+
+pub(super) async fn messages<T, I>(output: &Output<T>, messages: I) -> Result<(), SendAllError>
+where
+    T: Encode + Send,
+    I: Iterator<Item: Borrow<Message<T>> + Send> + Send,
+{
+    if output.has_layers() {
+        let mut failures = Vec::new();
+        for (index, message) in messages.enumerate() {
+            let message = message.borrow();
+            if let Err(error) = output.transmit(message.payload(), Around::of(message)).await {
+                failures.push((index, error));
+            }
+        }
+        return answer(failures);
+    }
+    let mut pipeline = Pipeline::new(output).await?;
+    for message in messages {
+        let borrowed = message.borrow();
+        pipeline.push(borrowed.payload(), Around::of(borrowed));
+        drop(message);
+        pipeline.send_full_chunk().await;
+    }
+    pipeline.finish().await
+}
+
+fn answer(failures: Vec<(usize, Error)>) -> Result<(), SendAllError> {
+    if failures.is_empty() { Ok(()) } else { Err(SendAllError { failures }) }
+}
+
+/// Chunks on their way to the broker, in order.
+struct Pipeline<'a, T> {
+    output: &'a Output<T>,
+    producer: &'a dyn Producer,
+    batch: OutgoingBatch,
+    /// Index of each message of the batch; those that could not be encoded are not among them.
+    indices: Vec<usize>,
+    next: usize,
+    chunk: usize,
+    receipts: Vec<(Vec<usize>, Receipt<'a>)>,
+    failures: Vec<(usize, Error)>,
+}
+
+impl<'a, T: Encode> Pipeline<'a, T> {
+    async fn new(output: &'a Output<T>) -> Result<Self, SendAllError> {
+        let core = output.core();
+        let producer = match core.bound() {
+            Some(producer) => producer,
+            None => {
+                let waited = core.wait_bound(core.deadline()).await;
+                waited.map_err(|error| SendAllError { failures: vec![(0, error)] })?
+            }
+        };
+        Ok(Self {
+            output,
+            producer,
+            batch: core.take_batch(),
+            indices: Vec::new(),
+            next: 0,
+            chunk: CHUNK.min(core.binding.properties.window as usize).max(1),
+            receipts: Vec::new(),
+            failures: Vec::new(),
+        })
+    }
+
+    fn push(&mut self, payload: Option<&T>, around: Around<'_>) {
+        let core = self.output.core();
+        let content_type = around.content_type.unwrap_or(&core.binding.content_type);
+        let headers = if around.headers.is_empty() { Headers::new() } else { around.headers.clone() };
+        let pushed = super::core::with_buffers(|_, key_buffer| {
+            let key = self.output.key(payload, around.key, key_buffer);
+            self.batch.push_with(key, headers, around.partition, |out| {
+                let Some(payload) = payload else { return Ok(None) };
+                payload.encode(&core.codecs, content_type, out)?;
+                Ok(Some(content_type.clone()))
+            })
+        });
+        match pushed {
+            Ok(()) => self.indices.push(self.next),
+            Err(error) => self.fail(self.next, error),
+        }
+        self.next += 1;
+    }
+
+    fn fail(&mut self, index: usize, error: Error) {
+        self.failures.push((index, self.output.core().in_context(error)));
+    }
+
+    async fn send_full_chunk(&mut self) {
+        if self.batch.len() >= self.chunk {
+            self.send_chunk().await;
+        }
+    }
+
+    async fn send_chunk(&mut self) {
+        let mut deadline = None;
+        let indices = std::mem::take(&mut self.indices);
+        let sent = loop {
+            match self.producer.try_send_batch(&self.batch) {
+                Ok(TrySend::Sent(receipt)) => break Ok(receipt),
+                Ok(TrySend::Full) => {
+                    let deadline = *deadline.get_or_insert_with(|| self.output.core().deadline());
+                    if let Err(error) = self.output.core().wait_room(self.producer, deadline).await {
+                        break Err(error);
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        self.batch.clear();
+        match sent {
+            Ok(receipt) => self.receipts.push((indices, receipt)),
+            Err(error) => self.fail_all(&indices, error),
+        }
+    }
+
+    #[cold]
+    fn fail_all(&mut self, indices: &[usize], error: Error) {
+        let (kind, retryable, text) = (error.kind(), error.is_retryable(), error.message().to_owned());
+        for index in indices {
+            let copy = Error::new(kind, text.clone());
+            self.fail(*index, if retryable { copy.retryable() } else { copy });
+        }
+    }
+
+    async fn finish(mut self) -> Result<(), SendAllError> {
+        if !self.batch.is_empty() {
+            self.send_chunk().await;
+        }
+        for (indices, receipt) in std::mem::take(&mut self.receipts) {
+            if let Err(failures) = receipt.await {
+                for (place, error) in failures.into_vec() {
+                    let index = indices.get(place as usize).copied().unwrap_or_default();
+                    self.fail(index, error);
+                }
+            }
+        }
+        self.failures.sort_by_key(|(index, _)| *index);
+        self.output.core().keep_batch(std::mem::take(&mut self.batch));
+        answer(self.failures)
+    }
+}

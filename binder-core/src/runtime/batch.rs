@@ -1,0 +1,360 @@
+//! The receive loop of an input whose messages are handled in batches.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::application::Application;
+use super::aside::{Aside, Exhausted};
+use super::backoff;
+use super::input::{Decoder, RunContext};
+use super::lanes::Task;
+use super::runner::BATCH;
+use super::state::{Command, StateCell};
+use super::window::SettlementWindow;
+use super::work::Settings;
+use crate::binder::{Consumer, LaneId, Parcel, Received};
+use crate::channel::Input;
+use crate::codec::Decode;
+use crate::handler::{Batch, BatchHandler, BatchOutcome, DeliveryRef, IntoBatchOutcome};
+use crate::message::Message;
+use crate::{Error, ErrorKind, Result};
+
+impl Application {
+    /// Handles what arrives on an input in batches: what is there, at most 256 messages or `prefetch`. One batch at a time, in order.
+    ///
+    /// Items that the outcome names as failed are tried again after the backoff, together, and become dead letters when their attempts
+    /// are used up; nothing behind them is settled before. The others are settled.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if the input is handled already or its concurrency is not 1.
+    #[allow(clippy::unused_async, reason = "spawns tasks, so it belongs into a runtime")]
+    pub async fn handle_batch<T, A, H>(&self, input: Input<T>, handler: H) -> Result<()>
+    where
+        T: Decode + Sync,
+        A: 'static,
+        H: BatchHandler<T, A>,
+        H::Output: IntoBatchOutcome + Send,
+    {
+        let entry = input.entry();
+        let refused = if entry.is_handled() {
+            Some("is handled already")
+        } else if entry.binding.properties.concurrency != 1 {
+            Some("has a concurrency above 1; batches are handled one at a time")
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            return Err(Error::new(ErrorKind::Config, format!("the input `{}` {why}", entry.binding.channel)));
+        }
+        let handler = Arc::new(handler);
+        let decoder = entry.decoder();
+        entry.set_boxed_run(Arc::new(move |consumer, context| {
+            let call =
+                Call { handler: Arc::clone(&handler), decoder: decoder.clone(), types: std::marker::PhantomData };
+            Box::pin(BatchRunner::new(consumer, call, context).run())
+        }));
+        if self.is_started() && entry.auto_startup {
+            entry.start();
+        }
+        Ok(())
+    }
+}
+
+/// The handler with what turns deliveries into its batch.
+struct Call<H, T, A> {
+    handler: Arc<H>,
+    decoder: Decoder,
+    types: std::marker::PhantomData<fn() -> (T, A)>,
+}
+
+/// A message that is not done.
+struct Item {
+    parcel: Parcel,
+    attempt: u32,
+}
+
+struct BatchRunner<C> {
+    port: Port,
+    call: C,
+    settings: Settings,
+    exhausted: Exhausted,
+    state: StateCell,
+    window: SettlementWindow,
+    random: fastrand::Rng,
+}
+
+/// The consumer, polled on while something else is waited for.
+struct Port {
+    consumer: Box<dyn Consumer>,
+    control: watch::Receiver<Command>,
+    next: Vec<Parcel>,
+    revoked: Vec<LaneId>,
+    lost: Vec<LaneId>,
+    arena: BytesMut,
+}
+
+impl Port {
+    fn take(
+        received: Received<'_>,
+        next: &mut Vec<Parcel>,
+        revoked: &mut Vec<LaneId>,
+        lost: &mut Vec<LaneId>,
+        arena: &mut BytesMut,
+    ) {
+        match received {
+            Received::Batch(view) => next.extend((0..view.len()).map(|index| view.detach(index, arena))),
+            Received::Revoked(lanes) => revoked.extend(lanes),
+            Received::Lost(lanes) => lost.extend(lanes),
+        }
+        next.retain(|parcel| !revoked.contains(&parcel.token.lane) && !lost.contains(&parcel.token.lane));
+    }
+
+    /// Waits for `future` and polls the consumer meanwhile; `None` if the binding is to stop now.
+    async fn while_polling<R>(&mut self, future: impl Future<Output = R> + Send) -> Result<Option<R>> {
+        let mut future = std::pin::pin!(future);
+        let mut paused = false;
+        let mut patience = None::<Instant>;
+        let result = loop {
+            let deadline = patience.unwrap_or_else(|| Instant::now() + std::time::Duration::from_secs(86_400));
+            tokio::select! {
+                biased;
+                result = &mut future => break Some(result),
+                () = tokio::time::sleep_until(deadline) => break None,
+                stop = self.control.wait_for(|command| matches!(command, Command::Stop(_))), if patience.is_none() => {
+                    let Ok(Command::Stop(wait)) = stop.map(|command| *command) else { break None };
+                    patience = Some(Instant::now() + wait);
+                }
+                received = self.consumer.recv_many(BATCH) => {
+                    Self::take(received?, &mut self.next, &mut self.revoked, &mut self.lost, &mut self.arena);
+                }
+            }
+            if !paused && !self.next.is_empty() {
+                paused = true;
+                self.consumer.pause()?;
+            }
+        };
+        if paused {
+            self.consumer.resume()?;
+        }
+        Ok(result)
+    }
+}
+
+impl<H, T, A> BatchRunner<Call<H, T, A>>
+where
+    T: Decode + Sync,
+    H: BatchHandler<T, A>,
+    H::Output: IntoBatchOutcome + Send,
+    A: 'static,
+{
+    fn new(consumer: Box<dyn Consumer>, call: Call<H, T, A>, context: RunContext) -> Self {
+        let RunContext { settings, exhausted, state, control } = context;
+        let (next, revoked, lost) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            port: Port { consumer, control, next, revoked, lost, arena: BytesMut::new() },
+            call,
+            settings,
+            exhausted,
+            state,
+            window: SettlementWindow::default(),
+            random: fastrand::Rng::new(),
+        }
+    }
+
+    async fn run(mut self) -> Result<()> {
+        let max = self.settings.prefetch.min(BATCH);
+        let mut paused = false;
+        loop {
+            self.settle().await?;
+            let command = *self.port.control.borrow_and_update();
+            if matches!(command, Command::Stop(_)) {
+                break;
+            }
+            let pause = command == Command::Pause;
+            if pause != paused {
+                if pause {
+                    self.port.consumer.pause()?
+                } else {
+                    self.port.consumer.resume()?
+                }
+                paused = pause;
+            }
+            if !self.port.next.is_empty() {
+                let parcels = std::mem::take(&mut self.port.next);
+                if !self.handle(parcels).await? {
+                    break;
+                }
+                continue;
+            }
+            let Port { consumer, control, next, revoked, lost, arena } = &mut self.port;
+            tokio::select! {
+                biased;
+                changed = control.changed() => {
+                    if changed.is_err() {
+                        return Err(Error::new(ErrorKind::Closed, "the application is gone"));
+                    }
+                }
+                received = consumer.recv_many(max) => {
+                    Port::take(received?, next, revoked, lost, arena);
+                }
+            }
+        }
+        self.settle().await?;
+        self.port.consumer.close().await
+    }
+
+    /// Settles what is done and gives back what was asked for.
+    async fn settle(&mut self) -> Result<()> {
+        let port = &mut self.port;
+        if !port.lost.is_empty() {
+            self.window.forget(&std::mem::take(&mut port.lost));
+        }
+        let mut progress = false;
+        self.window.take_settled(|lane, sequence| {
+            progress = true;
+            port.consumer.settle(lane, sequence)
+        })?;
+        self.state.note_unsettled(self.window.unsettled(), progress);
+        if !port.revoked.is_empty() {
+            let lanes = std::mem::take(&mut port.revoked);
+            port.consumer.release(&lanes).await?;
+            self.window.forget(&lanes);
+        }
+        Ok(())
+    }
+
+    /// Handles a batch until each item is done; false if the binding is to stop before that.
+    async fn handle(&mut self, parcels: Vec<Parcel>) -> Result<bool> {
+        parcels.iter().for_each(|parcel| self.window.receive(parcel.token));
+        let mut open: Vec<_> = parcels.into_iter().map(|parcel| Item { parcel, attempt: 1 }).collect();
+        while !open.is_empty() {
+            let (messages, unread) = self.read(&mut open);
+            for (item, error) in unread {
+                if !self.exhaust(item, error, 0).await? {
+                    return Ok(false);
+                }
+            }
+            if open.is_empty() {
+                break;
+            }
+            let outcome = match self.call(messages, &open) {
+                Ok(call) => match self.port.while_polling(call).await? {
+                    Some(output) => output.into_batch_outcome(),
+                    None => return Ok(false),
+                },
+                Err(error) => BatchOutcome::failed(error),
+            };
+            let Some(rest) = self.sort_out(open, outcome).await? else { return Ok(false) };
+            open = rest;
+        }
+        Ok(true)
+    }
+
+    /// Decodes the items; those that can't be are taken out.
+    fn read(&self, open: &mut Vec<Item>) -> (Vec<Message<T>>, Vec<(Item, Error)>) {
+        let mut messages = Vec::with_capacity(open.len());
+        let mut unread = Vec::new();
+        let mut readable = Vec::with_capacity(open.len());
+        for item in open.drain(..) {
+            let delivery = self.delivery(&item);
+            match self.call.decoder.decode::<T>(&delivery) {
+                Ok(payload) => {
+                    messages.push(delivery.to_message(payload));
+                    readable.push(item);
+                }
+                Err(error) => unread.push((item, error)),
+            }
+        }
+        *open = readable;
+        (messages, unread)
+    }
+
+    fn call(&self, messages: Vec<Message<T>>, open: &[Item]) -> Result<H::Future> {
+        self.call.handler.call(Batch::new(messages), &self.delivery(&open[0]), &())
+    }
+
+    fn delivery<'a>(&'a self, item: &'a Item) -> DeliveryRef<'a> {
+        DeliveryRef { view: &item.parcel, index: 0, attempt: item.attempt, channel: &self.settings.channel }
+    }
+
+    /// Finishes what succeeded, moves aside what is exhausted, and returns what is to be tried again after its wait.
+    async fn sort_out(&mut self, open: Vec<Item>, outcome: BatchOutcome) -> Result<Option<Vec<Item>>> {
+        let count = open.len();
+        let misplaced = outcome.failed.iter().any(|(index, _)| *index >= count);
+        let all = match outcome.all {
+            Some(error) => error.into_error(),
+            None if misplaced => {
+                let text = format!("the outcome names an item outside of its batch of {count}");
+                Some(Error::new(ErrorKind::Handler, text).retryable())
+            }
+            None => None,
+        };
+        let mut failures: Vec<Option<Error>> = (0..count).map(|_| all.as_ref().map(copy)).collect();
+        if all.is_none() {
+            for (index, error) in outcome.failed {
+                failures[index] = error.into_error();
+            }
+        }
+        let mut rest = Vec::new();
+        let mut wait = std::time::Duration::ZERO;
+        for (item, failure) in open.into_iter().zip(failures) {
+            let Some(error) = failure else {
+                self.window.finish(item.parcel.token);
+                continue;
+            };
+            if error.is_retryable() && item.attempt < self.settings.max_attempts {
+                let drawn = backoff::wait(&self.settings.backoff, item.attempt, &mut self.random);
+                wait = wait.max(error.retry_after().unwrap_or(drawn));
+                rest.push(Item { attempt: item.attempt + 1, ..item });
+            } else {
+                let attempt = item.attempt;
+                if !self.exhaust(item, error, attempt).await? {
+                    return Ok(None);
+                }
+            }
+        }
+        if !rest.is_empty() {
+            tracing::warn!(channel = %self.settings.channel, items = rest.len(), ?wait, "items of a batch failed, will be tried again");
+            if self.port.while_polling(tokio::time::sleep(wait)).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(rest))
+    }
+
+    /// Does with an exhausted item what the binding says; false if the binding is to stop before that is done.
+    async fn exhaust(&mut self, item: Item, error: Error, attempts: u32) -> Result<bool> {
+        let channel = &self.settings.channel;
+        match &self.exhausted {
+            Exhausted::Stop => return Err(error.permanent()),
+            Exhausted::Discard => tracing::error!(%channel, attempts, "discarding the message: {error:?}"),
+            Exhausted::DeadLetter(sink) => {
+                tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
+                let aside = Aside { sink: Arc::clone(sink), state: self.state.clone(), attempts };
+                let token = item.parcel.token;
+                let sent = aside.send(Task { parcel: item.parcel, attempt: item.attempt, lane: 0 }, error.permanent());
+                if self.port.while_polling(sent).await?.is_none() {
+                    return Ok(false);
+                }
+                self.window.finish(token);
+                return Ok(true);
+            }
+        }
+        self.window.finish(item.parcel.token);
+        Ok(true)
+    }
+}
+
+/// Makes the same error for another item.
+fn copy(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.message().to_owned());
+    match (error.is_retryable(), error.retry_after()) {
+        (_, Some(wait)) => copy.with_retry_after(wait),
+        (true, None) => copy.retryable(),
+        (false, None) => copy,
+    }
+}

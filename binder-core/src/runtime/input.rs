@@ -1,0 +1,257 @@
+//! One input: its binding, and the task that keeps a consumer running.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::aside::Exhausted;
+use super::connect::{bind_waits, connect};
+use super::layer::Layers;
+use super::runner::Runner;
+use super::state::{BindingState, Command, StateCell};
+use super::work::{Settings, Work};
+use crate::binder::{Consumer, ConsumerBinding, SharedBinder};
+use crate::codec::{Codecs, Decode};
+use crate::config::{ContentTypeFrom, HeaderMode, OnExhausted};
+use crate::handler::{DeliveryRef, Verdict};
+use crate::message::ContentType;
+use crate::{Error, ErrorKind, Result};
+
+/// How a consumer is run: boxed once for each binding, so that what is inside is compiled for its handler.
+pub(crate) type Run = Arc<dyn Fn(Box<dyn Consumer>, RunContext) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// What a run needs beside its consumer.
+pub(crate) struct RunContext {
+    pub(crate) settings: Settings,
+    pub(crate) exhausted: Exhausted,
+    pub(crate) state: StateCell,
+    pub(crate) control: watch::Receiver<Command>,
+}
+
+/// An input without its type.
+pub(crate) struct InputEntry {
+    pub(crate) binding: ConsumerBinding,
+    pub(crate) binder_name: Arc<str>,
+    pub(crate) content_type: ContentType,
+    pub(crate) codecs: Codecs,
+    pub(crate) layers: Layers,
+    pub(crate) state: StateCell,
+    pub(crate) auto_startup: bool,
+    binder: SharedBinder,
+    control: watch::Sender<Command>,
+    run: Mutex<Option<Run>>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl InputEntry {
+    pub(crate) fn new(
+        binding: ConsumerBinding,
+        binder_name: Arc<str>,
+        binder: SharedBinder,
+        content_type: ContentType,
+        codecs: Codecs,
+        layers: Layers,
+        auto_startup: bool,
+    ) -> Self {
+        Self {
+            state: StateCell::new(binding.status.clone()),
+            binding,
+            binder_name,
+            content_type,
+            codecs,
+            layers,
+            auto_startup,
+            binder,
+            control: watch::Sender::new(Command::Wait),
+            run: Mutex::new(None),
+            task: Mutex::new(None),
+        }
+    }
+
+    /// Returns the decoder of this input's payloads.
+    pub(crate) fn decoder(&self) -> Decoder {
+        let properties = &self.binding.properties;
+        Decoder {
+            codecs: self.codecs.clone(),
+            content_type: self.content_type.clone(),
+            from_header: properties.content_type_from == ContentTypeFrom::Header
+                && properties.header_mode == HeaderMode::Headers,
+        }
+    }
+
+    /// Sets what is done with deliveries; once.
+    pub(crate) fn set_run<F, Fut>(&self, invoke: F)
+    where
+        F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Verdict> + Send + 'static,
+    {
+        self.set_boxed_run(Arc::new(move |consumer, context: RunContext| {
+            let RunContext { settings, exhausted, state, control } = context;
+            let work = Work::new(settings, invoke.clone(), exhausted, state.clone());
+            Box::pin(Runner { consumer, work, control, state, revoked: None, paused: false }.run())
+        }));
+    }
+
+    pub(crate) fn set_boxed_run(&self, run: Run) {
+        *lock(&self.run) = Some(run);
+    }
+
+    /// Returns whether a handler was given.
+    pub(crate) fn is_handled(&self) -> bool {
+        lock(&self.run).is_some()
+    }
+
+    /// Starts, or starts again after a stop.
+    pub(crate) fn start(self: &Arc<Self>) {
+        self.command(Command::Run);
+        let mut task = lock(&self.task);
+        let Some(run) = lock(&self.run).clone() else { return };
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+            let supervisor = Arc::clone(self).supervise(run);
+            *task = Some(tokio::spawn(supervisor).abort_handle());
+        }
+    }
+
+    /// Says what the task has to do.
+    pub(crate) fn command(&self, command: Command) {
+        self.control.send_replace(command);
+    }
+
+    /// Waits until the task has stopped.
+    pub(crate) async fn stopped(&self) {
+        let mut phase = self.state.watch();
+        let stopped = phase.wait_for(|state| matches!(state, BindingState::Idle | BindingState::Stopped(_)));
+        let _ = stopped.await;
+    }
+
+    /// Ends at once: nothing is settled any more, what is unsettled is delivered again.
+    pub(crate) fn abort(&self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+        self.release();
+        self.state.set(BindingState::Idle);
+    }
+
+    /// Drops what is done with deliveries: the binding can't start again, and one who pulls sees its end.
+    pub(crate) fn release(&self) {
+        *lock(&self.run) = None;
+    }
+
+    async fn supervise(self: Arc<Self>, run: Run) {
+        let mut control = self.control.subscribe();
+        loop {
+            let gone = control.wait_for(|command| matches!(command, Command::Run | Command::Pause)).await.is_err();
+            if gone {
+                return;
+            }
+            match self.run_once(&run, &mut control).await {
+                Ok(()) => {
+                    self.state.note_unsettled(0, true);
+                    self.state.set(BindingState::Idle);
+                }
+                Err(error) if error.is_retryable() => {
+                    let error = self.in_context(error);
+                    tracing::warn!("the input lost its consumer, a new one is opened: {error:?}");
+                    self.state.set(BindingState::Connecting(error.to_string()));
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+                Err(error) => {
+                    let error = self.in_context(error);
+                    tracing::error!("the input stopped: {error:?}");
+                    self.state.stop(&error);
+                    return self.release();
+                }
+            }
+        }
+    }
+
+    /// Opens a consumer and runs it until it is told to stop or fails.
+    async fn run_once(&self, run: &Run, control: &mut watch::Receiver<Command>) -> Result<()> {
+        let consumer = tokio::select! {
+            biased;
+            _ = control.wait_for(|command| matches!(command, Command::Stop(_))) => return Ok(()),
+            bound = connect(&self.state, bind_waits(), || self.binder.bind_consumer(&self.binding)) => bound?,
+        };
+        let context = RunContext {
+            settings: self.settings(consumer.as_ref()),
+            exhausted: self.exhausted(consumer.as_ref())?,
+            state: self.state.clone(),
+            control: control.clone(),
+        };
+        self.state.set(BindingState::Running);
+        run(consumer, context).await
+    }
+
+    fn settings(&self, consumer: &dyn Consumer) -> Settings {
+        let properties = &self.binding.properties;
+        let key_header = properties.key.as_deref().and_then(|key| key.strip_prefix("header.")).map(Arc::from);
+        Settings {
+            channel: Arc::clone(&self.binding.channel),
+            max_attempts: properties.max_attempts,
+            backoff: properties.backoff,
+            ordering: properties.ordering,
+            concurrency: properties.concurrency as usize,
+            prefetch: properties.prefetch.unwrap_or_else(|| consumer.default_prefetch()) as usize,
+            key_header,
+        }
+    }
+
+    fn exhausted(&self, consumer: &dyn Consumer) -> Result<Exhausted> {
+        if self.binding.has_dead_letters() {
+            let sink = consumer.dead_letters().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Unsupported,
+                    "the binder has no dead letters; set `dead-letters: false` and `on-exhausted`",
+                )
+            })?;
+            return Ok(Exhausted::DeadLetter(sink));
+        }
+        Ok(match self.binding.properties.on_exhausted {
+            Some(OnExhausted::Stop) => Exhausted::Stop,
+            _ => Exhausted::Discard,
+        })
+    }
+
+    fn in_context(&self, error: Error) -> Error {
+        let error = error.with_context("binding", &*self.binding.channel);
+        error
+            .with_context("destination", self.binding.destinations.join(","))
+            .with_context("binder", &*self.binder_name)
+    }
+}
+
+impl fmt::Debug for InputEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InputEntry")
+            .field("binding", &self.binding)
+            .field("state", &self.state.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads payloads: content type of the message, else of the binding.
+#[derive(Clone, Debug)]
+pub(crate) struct Decoder {
+    codecs: Codecs,
+    content_type: ContentType,
+    from_header: bool,
+}
+
+impl Decoder {
+    #[inline]
+    pub(crate) fn decode<T: Decode>(&self, delivery: &DeliveryRef<'_>) -> Result<Option<T>> {
+        let Some(bytes) = delivery.payload() else { return Ok(None) };
+        let own = if self.from_header { delivery.view.content_type(delivery.index) } else { None };
+        T::decode(&self.codecs, own.as_ref().unwrap_or(&self.content_type), bytes).map(Some)
+    }
+}

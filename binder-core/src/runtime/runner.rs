@@ -1,0 +1,196 @@
+//! The receive loop of one input.
+
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::state::{BindingState, Command, StateCell};
+use super::work::Work;
+use crate::binder::{Consumer, LaneId, Received};
+use crate::handler::{DeliveryRef, Verdict};
+use crate::{Error, Result};
+
+/// Deliveries that are taken at once.
+pub(crate) const BATCH: usize = 256;
+
+/// How long the handlers of lanes that are to be given back may still run.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A consumer with its work.
+pub(crate) struct Runner<F, Fut> {
+    pub(crate) consumer: Box<dyn Consumer>,
+    pub(crate) work: Work<F, Fut>,
+    pub(crate) control: watch::Receiver<Command>,
+    pub(crate) state: StateCell,
+    /// Lanes that are to be given back, and until when.
+    pub(crate) revoked: Option<(Vec<LaneId>, Instant)>,
+    /// Whether the consumer was told to pause.
+    pub(crate) paused: bool,
+}
+
+impl<F, Fut> Runner<F, Fut>
+where
+    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Send + Sync,
+    Fut: Future<Output = Verdict> + Send,
+{
+    /// Runs until it is told to stop, then drains and closes. Fails with what the consumer can't mend by itself.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let patience = loop {
+            if let Command::Stop(patience) = self.turn().await? {
+                break patience;
+            }
+        };
+        let deadline = Instant::now() + patience;
+        self.drain(deadline).await?;
+        let close = tokio::time::timeout_at(deadline + Duration::from_secs(1), self.consumer.close());
+        close.await.unwrap_or_else(|_| {
+            tracing::warn!("the consumer did not close in time; what is unsettled is delivered again");
+            Ok(())
+        })
+    }
+
+    /// One turn: start what can be started, settle what is done, take what is there, else wait for what comes first.
+    async fn turn(&mut self) -> Result<Command> {
+        if self.work.is_waiting() {
+            poll_fn(|context| Poll::Ready(self.work.poll_event(context))).await.is_ready();
+        }
+        self.work.pump(BATCH);
+        self.settle()?;
+        if let Some(error) = self.work.take_stop() {
+            return Err(error);
+        }
+        self.release_revoked().await?;
+        let command = *self.control.borrow_and_update();
+        if matches!(command, Command::Stop(_)) {
+            return Ok(command);
+        }
+        self.steer(command)?;
+        if !self.paused && self.take_what_is_there()? || self.work.can_start() {
+            tokio::task::consume_budget().await;
+        } else {
+            self.wait().await?;
+        }
+        Ok(command)
+    }
+
+    fn take_what_is_there(&mut self) -> Result<bool> {
+        let max = self.work.room().min(BATCH);
+        let Some(received) = self.consumer.try_recv_many(max)? else { return Ok(false) };
+        take(received, &mut self.work, &mut self.revoked);
+        Ok(true)
+    }
+
+    async fn wait(&mut self) -> Result<()> {
+        let max = self.work.room().clamp(1, BATCH);
+        let revoke_deadline = self.revoked.as_ref().map(|(_, deadline)| *deadline);
+        tokio::select! {
+            biased;
+            changed = self.control.changed() => {
+                if changed.is_err() {
+                    return Err(Error::new(crate::ErrorKind::Closed, "the application is gone"));
+                }
+            }
+            () = poll_fn(|context| self.work.poll_event(context)) => {}
+            () = sleep_until(revoke_deadline) => {}
+            received = self.consumer.recv_many(max) => take(received?, &mut self.work, &mut self.revoked),
+        }
+        Ok(())
+    }
+
+    /// Gives lanes back when none of their handlers runs any more, or at the deadline.
+    async fn release_revoked(&mut self) -> Result<()> {
+        let Some((lanes, deadline)) = &self.revoked else { return Ok(()) };
+        if self.work.runs_in(lanes) && Instant::now() < *deadline {
+            return Ok(());
+        }
+        self.consumer.release(lanes).await?;
+        let lanes = std::mem::take(&mut self.revoked).map_or_else(Vec::new, |(lanes, _)| lanes);
+        self.work.forget(&lanes);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let consumer = &mut self.consumer;
+        let mut progress = false;
+        self.work.window().take_settled(|lane, sequence| {
+            progress = true;
+            consumer.settle(lane, sequence)
+        })?;
+        self.state.note_unsettled(self.work.window().unsettled(), progress);
+        Ok(())
+    }
+
+    /// Stops or starts the intake: by command, and by the number of unsettled deliveries.
+    fn steer(&mut self, command: Command) -> Result<()> {
+        let asked = command == Command::Pause;
+        let full = if self.paused { !self.work.has_room_again() } else { self.work.room() == 0 };
+        let pause = asked || full;
+        if pause != self.paused {
+            if pause {
+                self.consumer.pause()?
+            } else {
+                self.consumer.resume()?
+            }
+            self.paused = pause;
+        }
+        let state = self.state.phase();
+        match (asked, state) {
+            (true, BindingState::Running) => self.state.set(BindingState::Paused),
+            (false, BindingState::Paused) => self.state.set(BindingState::Running),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets running handlers finish and settles them. What has not been started stays with the broker.
+    async fn drain(&mut self, deadline: Instant) -> Result<()> {
+        self.work.drop_waiting();
+        if !self.paused {
+            self.consumer.pause()?;
+        }
+        while !self.work.is_idle() && Instant::now() < deadline {
+            tokio::select! {
+                biased;
+                () = poll_fn(|context| self.work.poll_event(context)) => self.work.drop_waiting(),
+                () = tokio::time::sleep_until(deadline) => {}
+                received = self.consumer.recv_many(BATCH) => {
+                    if let Received::Lost(lanes) = received? {
+                        self.work.forget(&lanes);
+                    }
+                }
+            }
+            self.settle()?;
+        }
+        if !self.work.is_idle() {
+            tracing::warn!("handlers still run at the end of the shutdown; their messages are delivered again");
+            self.work.cancel();
+        }
+        self.settle()
+    }
+}
+
+fn take<F, Fut>(received: Received<'_>, work: &mut Work<F, Fut>, revoked: &mut Option<(Vec<LaneId>, Instant)>)
+where
+    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
+    Fut: Future<Output = Verdict>,
+{
+    match received {
+        Received::Batch(view) => work.accept(&*view),
+        Received::Lost(lanes) => work.forget(&lanes),
+        Received::Revoked(lanes) => {
+            work.revoke(&lanes);
+            let noted = revoked.get_or_insert_with(|| (Vec::new(), Instant::now() + REVOKE_TIMEOUT));
+            noted.0.extend(lanes);
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
