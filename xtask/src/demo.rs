@@ -1,0 +1,92 @@
+//! `cargo xtask demo`: the demonstration, with the servers it needs.
+
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use crate::{
+    brokers::{self, Fleet, Kind},
+    error::{Failure, Result},
+    project::Project,
+    run,
+};
+
+/// What carries the messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Binder {
+    /// Everything in one process, nothing to install
+    #[default]
+    Memory,
+    /// RabbitMQ and Redis
+    Rabbit,
+    /// Kafka and Redis
+    Kafka,
+}
+
+impl Binder {
+    /// Its name on command lines and among cargo features.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Rabbit => "rabbit",
+            Self::Kafka => "kafka",
+        }
+    }
+
+    /// The broker it talks to.
+    pub(crate) fn broker(self) -> Option<Kind> {
+        match self {
+            Self::Memory => None,
+            Self::Rabbit => Some(Kind::Rabbit),
+            Self::Kafka => Some(Kind::Kafka),
+        }
+    }
+
+    fn servers(self) -> Vec<Kind> {
+        self.broker()
+            .into_iter()
+            .flat_map(|broker| [broker, Kind::Redis])
+            .collect()
+    }
+}
+
+/// Runs `cargo xtask demo`; fails with the demonstration's own exit code.
+pub(crate) fn main(
+    project: &Project,
+    binder: Binder,
+    instances: Option<u32>,
+    install: bool,
+) -> Result<()> {
+    brokers::check(project, &binder.servers(), install)?;
+    let built = run::run(&mut package(project, "build", binder))?;
+    if !built.success() {
+        return Err(Failure::failed("demo: the build failed"));
+    }
+    let fleet = Fleet::up(project, &binder.servers(), false)?;
+    let mut command = package(project, "run", binder);
+    fleet
+        .tell(&mut command)
+        .env("DEMO_BROKERCTL", project.exe())
+        .args(["--", "--binder", binder.name()]);
+    if let Some(instances) = instances {
+        command.args(["--instances", &instances.to_string()]);
+    }
+    let status = run::run(&mut command)?;
+    if status.success() {
+        return Ok(());
+    }
+    let failure = Failure::exit(
+        run::exit_code(status),
+        format!("demo: failed with binder {}", binder.name()),
+    );
+    Err(failure.with_note(&fleet.tails()))
+}
+
+fn package(project: &Project, verb: &str, binder: Binder) -> Command {
+    let mut command = project.cargo();
+    command.args([verb, "--quiet", "--package", "demo"]);
+    if binder != Binder::Memory {
+        command.args(["--features", binder.name()]);
+    }
+    command
+}

@@ -1,0 +1,149 @@
+//! `cargo xtask test`: the tests, from those that need nothing to all that CI runs.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    brokers::{self, Fleet, Kind},
+    demo::{self, Binder},
+    error::{Failure, Result},
+    project::Project,
+    run,
+};
+
+/// How much is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tier {
+    /// What needs no broker.
+    Fast,
+    /// Every case once, on single nodes.
+    Default,
+    /// The default and what takes long.
+    Full,
+}
+
+/// Runs `cargo xtask test`.
+pub(crate) fn main(project: &Project, tier: Tier, install: bool) -> Result<()> {
+    let mut steps = Steps {
+        begun: Instant::now(),
+        done: vec![],
+    };
+    let result = match tier {
+        Tier::Fast => fast(project, &mut steps),
+        Tier::Default | Tier::Full => default(project, &mut steps, install),
+    };
+    if result.is_ok() && tier == Tier::Full {
+        eprintln!(
+            "== full: clusters, stress, long faults and fuzzing are added here when they exist"
+        );
+    }
+    eprintln!("== {}", steps.summary(result.is_ok()));
+    result
+}
+
+fn fast(project: &Project, steps: &mut Steps) -> Result<()> {
+    let mut command = project.cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "binder-kafka",
+        "--exclude",
+        "binder-rabbit",
+    ]);
+    steps.step("cargo test, no broker", || {
+        run::run_ok(&mut command, "cargo test")
+    })
+}
+
+fn default(project: &Project, steps: &mut Steps, install: bool) -> Result<()> {
+    steps.step("prerequisites", || {
+        brokers::check(project, &Kind::ALL, install)
+    })?;
+    let build = &mut workspace(project);
+    steps.step("build of the tests", || {
+        run::run_ok(build.arg("--no-run"), "build of the tests")
+    })?;
+    let fleet = steps.step("brokers", || Fleet::up(project, &Kind::ALL, false))?;
+    let test = &mut workspace(project);
+    let tested = steps.step("cargo test", || run::run_ok(fleet.tell(test), "cargo test"));
+    tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
+    for binder in [Binder::Memory, Binder::Rabbit, Binder::Kafka] {
+        let demo = || demo::main(project, binder, None, false);
+        steps
+            .step(&format!("demo {}", binder.name()), demo)
+            .map_err(|failure| match failure.code() {
+                130 => failure,
+                _ => Failure::failed(failure.to_string()),
+            })?;
+    }
+    Ok(())
+}
+
+fn workspace(project: &Project) -> Command {
+    let mut command = project.cargo();
+    command
+        .args(["test", "--workspace", "--all-features"])
+        .env("CI", "true");
+    command
+}
+
+/// The steps of a run, with the time each took.
+struct Steps {
+    begun: Instant,
+    done: Vec<(String, Duration)>,
+}
+
+impl Steps {
+    fn step<T>(&mut self, name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+        eprintln!("== {name} ({} s)", self.begun.elapsed().as_secs());
+        let begun = Instant::now();
+        let result = action();
+        self.done.push((name.to_owned(), begun.elapsed()));
+        result
+    }
+
+    fn summary(&self, passed: bool) -> String {
+        let steps: Vec<_> = self
+            .done
+            .iter()
+            .map(|(name, time)| format!("{name} {} s", time.as_secs()))
+            .collect();
+        let verdict = if passed { "passed" } else { "FAILED" };
+        format!(
+            "{verdict} in {} s: {}",
+            self.begun.elapsed().as_secs(),
+            steps.join(", ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps() -> Steps {
+        Steps {
+            begun: Instant::now(),
+            done: vec![],
+        }
+    }
+
+    #[test]
+    fn summary_lists_steps_in_order() {
+        let mut steps = steps();
+        steps.step("one", || Ok(())).unwrap();
+        steps.step("two", || Ok(())).unwrap();
+        assert_eq!(steps.summary(true), "passed in 0 s: one 0 s, two 0 s");
+    }
+
+    #[test]
+    fn summary_of_a_failure_ends_with_the_step_that_failed() {
+        let mut steps = steps();
+        let failed: Result<()> = steps.step("one", || Err(Failure::failed("no")));
+        assert!(failed.is_err());
+        assert_eq!(steps.summary(false), "FAILED in 0 s: one 0 s");
+    }
+}
