@@ -88,7 +88,8 @@ impl<'a> Control<'a> {
         self.home.create()?;
         self.end_all(None); // half of a server is none
         let known = self.state();
-        if known.is_none() {
+        let first = known.is_none();
+        if first {
             fs::write(self.home.log(), "").context("cannot empty the log")?;
         }
         let ports = self.place(known, place)?;
@@ -96,11 +97,12 @@ impl<'a> Control<'a> {
         let begun = Instant::now();
         if let Err(failure) = self.launch(&ports) {
             self.end_all(None);
-            let log = self.tail();
-            return Err(if failure.code() == 1 {
-                failure.with_note(&log)
-            } else {
-                failure
+            if first {
+                self.home.wipe()?; // data half made
+            }
+            return Err(match failure.code() {
+                1 => failure.with_note(&self.tail()),
+                _ => failure,
             });
         }
         let port = ports

@@ -6,14 +6,10 @@ use std::{
     os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use super::process::{HOME_VARIABLE, Process};
-use crate::{
-    error::{Context, Result},
-    signals,
-};
+use crate::error::{Context, Result};
 
 /// A server's folder below `target/brokers`.
 #[derive(Clone, Debug)]
@@ -80,13 +76,7 @@ impl Home {
             .spawn()
             .context(format_args!("cannot run {program}"))?;
         let pid = i32::try_from(child.id()).context("odd process number")?;
-        let process =
-            Process::record(pid, mark).context(format_args!("{program} ended at once"))?;
-        // The system returns a moment before the new command line can be read.
-        signals::poll(Duration::from_secs(5), || {
-            process.alive() || process.ended()
-        });
-        Ok(process)
+        Process::record(pid, mark).context(format_args!("{program} ended at once"))
     }
 
     /// The last lines of the log, to be shown when something failed.

@@ -102,9 +102,9 @@ fn root() -> bool {
 fn commands(missing: &[Need], root: bool) -> [Vec<String>; 2] {
     let sudo = if root { "" } else { "sudo " };
     let packages: Vec<_> = missing.iter().map(|need| need.package).collect();
-    let update = format!("{sudo}apt-get update -q");
+    let update = format!("{sudo}apt-get update -qq");
     let install = format!(
-        "{sudo}apt-get install -q -y --no-install-recommends {}",
+        "{sudo}apt-get install -qq -y --no-install-recommends {}",
         packages.join(" ")
     );
     [update, install].map(|line| line.split(' ').map(str::to_owned).collect())
@@ -155,8 +155,8 @@ mod tests {
         let text = describe(&[MAVEN, REDIS], true);
         assert_eq!(
             text,
-            "missing: Maven, redis-server\ninstall with: apt-get update -q && \
-             apt-get install -q -y --no-install-recommends maven redis-server"
+            "missing: Maven, redis-server\ninstall with: apt-get update -qq && \
+             apt-get install -qq -y --no-install-recommends maven redis-server"
         );
     }
 

@@ -68,9 +68,12 @@ mod tests {
 
     #[test]
     fn free_usual_port_is_chosen() {
-        let (listener, port) = taken();
-        drop(listener);
-        assert_eq!(choose(&[("client", port)]).unwrap()["client"], port);
+        let chosen = |_| {
+            let (listener, port) = taken();
+            drop(listener); // others on this machine may take it now, but not every time
+            choose(&[("client", port)]).unwrap()["client"] == port
+        };
+        assert!((0..20).any(chosen));
     }
 
     #[test]
@@ -91,9 +94,7 @@ mod tests {
 
     #[test]
     fn port_with_a_listener_is_not_free() {
-        let (listener, port) = taken();
+        let (_listener, port) = taken();
         assert!(!free(port));
-        drop(listener);
-        assert!(free(port));
     }
 }

@@ -1,7 +1,8 @@
 //! Processes of servers: who they are, whether they live, and how they end.
 //!
 //! A process number alone proves nothing, the system hands it out again. A process is ours only if its start time is the
-//! recorded one and its command line still holds the recorded words.
+//! recorded one and its command line holds the recorded words. For a moment, while a program takes the place of another in
+//! a process, the command line is empty; then the start time decides.
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -44,11 +45,12 @@ impl Process {
 
     /// Whether the process still runs, and is this one.
     pub(crate) fn alive(&self) -> bool {
-        !self.ended() && command_line(self.pid).contains(&self.mark)
+        let words = command_line(self.pid);
+        !self.ended() && (words.is_empty() || words.contains(&self.mark))
     }
 
     /// Whether the process has ended, whoever has its number now.
-    pub(crate) fn ended(&self) -> bool {
+    fn ended(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         parse_stat(&stat).is_none_or(|(state, started)| state == 'Z' || started != self.started)
     }
@@ -148,6 +150,7 @@ mod tests {
     fn sleeper() -> (Child, i32) {
         let child = Command::new("sleep").arg("61.25").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
+        assert!(signals::poll(Duration::from_secs(5), || !command_line(pid).is_empty()));
         (child, pid)
     }
 
