@@ -13,20 +13,10 @@ pub(crate) fn main(project: &Project, binder: Binder, install: bool) -> Result<(
     let broker: Vec<Kind> = binder.broker().into_iter().collect();
     let fleet = Fleet::up(project, &broker, install)?;
     let mut command = project.cargo();
-    command.args([
-        "run",
-        "--release",
-        "--manifest-path",
-        "benches/Cargo.toml",
-        "--",
-        binder.name(),
-    ]);
+    command.args(["run", "--release", "--manifest-path", "benches/Cargo.toml", "--", binder.name()]);
     let status = run::run(fleet.tell(&mut command))?;
     if status.success() {
         return Ok(());
     }
-    Err(Failure::exit(
-        run::exit_code(status),
-        format!("bench: {} failed", binder.name()),
-    ))
+    Err(Failure::exit(run::exit_code(status), format!("bench: {} failed", binder.name())))
 }

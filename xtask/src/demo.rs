@@ -43,20 +43,12 @@ impl Binder {
     }
 
     fn servers(self) -> Vec<Kind> {
-        self.broker()
-            .into_iter()
-            .flat_map(|broker| [broker, Kind::Redis])
-            .collect()
+        self.broker().into_iter().flat_map(|broker| [broker, Kind::Redis]).collect()
     }
 }
 
 /// Runs `cargo xtask demo`; fails with the demonstration's own exit code.
-pub(crate) fn main(
-    project: &Project,
-    binder: Binder,
-    instances: Option<u32>,
-    install: bool,
-) -> Result<()> {
+pub(crate) fn main(project: &Project, binder: Binder, instances: Option<u32>, install: bool) -> Result<()> {
     brokers::check(project, &binder.servers(), install)?;
     let built = run::run(&mut package(project, "build", binder))?;
     if !built.success() {
@@ -64,10 +56,7 @@ pub(crate) fn main(
     }
     let fleet = Fleet::up(project, &binder.servers(), false)?;
     let mut command = package(project, "run", binder);
-    fleet
-        .tell(&mut command)
-        .env("DEMO_BROKERCTL", project.exe())
-        .args(["--", "--binder", binder.name()]);
+    fleet.tell(&mut command).args(["--", "--binder", binder.name()]);
     if let Some(instances) = instances {
         command.args(["--instances", &instances.to_string()]);
     }
@@ -75,10 +64,7 @@ pub(crate) fn main(
     if status.success() {
         return Ok(());
     }
-    let failure = Failure::exit(
-        run::exit_code(status),
-        format!("demo: failed with binder {}", binder.name()),
-    );
+    let failure = Failure::exit(run::exit_code(status), format!("demo: failed with binder {}", binder.name()));
     Err(failure.with_note(&fleet.tails()))
 }
 

@@ -15,34 +15,22 @@ pub(crate) struct Failure {
 impl Failure {
     /// A check or a server failed: exit code 1.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self {
-            code: 1,
-            message: message.into(),
-        }
+        Self { code: 1, message: message.into() }
     }
 
     /// Wrong usage, or something that has to be there first: exit code 2.
     pub(crate) fn setup(message: impl Into<String>) -> Self {
-        Self {
-            code: 2,
-            message: message.into(),
-        }
+        Self { code: 2, message: message.into() }
     }
 
     /// Ctrl-C or a termination signal: exit code 130.
     pub(crate) fn interrupted() -> Self {
-        Self {
-            code: 130,
-            message: "interrupted".into(),
-        }
+        Self { code: 130, message: "interrupted".into() }
     }
 
     /// Passes on the exit code of a program that has said itself what is wrong.
     pub(crate) fn exit(code: u8, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// The exit code of this process.
@@ -50,10 +38,12 @@ impl Failure {
         self.code
     }
 
-    /// Puts a line below the message.
+    /// Puts lines below the message, if there are any.
     pub(crate) fn with_note(mut self, note: &str) -> Self {
-        self.message.push('\n');
-        self.message.push_str(note);
+        if !note.is_empty() {
+            self.message.push('\n');
+            self.message.push_str(note);
+        }
         self
     }
 }

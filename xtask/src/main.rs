@@ -83,16 +83,8 @@ fn run(action: &Action) -> Result<()> {
     match action {
         Action::Setup => brokers::check(project, &Kind::ALL, true),
         Action::Brokers(action) => brokers::main(project, action),
-        Action::Demo {
-            binder,
-            instances,
-            install,
-        } => demo::main(project, *binder, *instances, *install),
-        Action::Test {
-            install,
-            full,
-            fast,
-        } => tiers::main(project, tier(*full, *fast), *install),
+        Action::Demo { binder, instances, install } => demo::main(project, *binder, *instances, *install),
+        Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
         Action::Bench { binder, install } => bench::main(project, *binder, *install),
     }
 }
@@ -123,11 +115,8 @@ mod tests {
 
     #[test]
     fn several_servers_can_be_named() {
-        let parsed =
-            Arguments::try_parse_from(["xtask", "brokers", "up", "kafka", "redis"]).unwrap();
-        let Action::Brokers(brokers::Action::Up { servers, nodes, .. }) = parsed.command else {
-            panic!()
-        };
+        let parsed = Arguments::try_parse_from(["xtask", "brokers", "up", "kafka", "redis"]).unwrap();
+        let Action::Brokers(brokers::Action::Up { servers, nodes, .. }) = parsed.command else { panic!() };
         assert_eq!((servers, nodes), (vec![Kind::Kafka, Kind::Redis], 1));
     }
 }

@@ -30,10 +30,7 @@ pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
     let spawned = command.stdin(Stdio::null()).process_group(0).spawn();
     let mut child = spawned.context(format_args!("cannot run {program}"))?;
     loop {
-        if let Some(status) = child
-            .try_wait()
-            .context(format_args!("cannot wait for {program}"))?
-        {
+        if let Some(status) = child.try_wait().context(format_args!("cannot wait for {program}"))? {
             signal(&child, Signal::SIGKILL);
             return Ok(status);
         }
@@ -48,11 +45,7 @@ pub(crate) fn run(command: &mut Command) -> Result<ExitStatus> {
 /// Runs a program whose failure is a failure of the command.
 pub(crate) fn run_ok(command: &mut Command, what: &str) -> Result<()> {
     let status = run(command)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::failed(format!("{what} failed ({status})")))
-    }
+    if status.success() { Ok(()) } else { Err(Failure::failed(format!("{what} failed ({status})"))) }
 }
 
 /// The code to exit with after a program: its own, or 128 + signal as a shell has it.
@@ -70,11 +63,7 @@ fn stop(child: &mut Child) -> io::Result<()> {
     signal(child, Signal::SIGTERM);
     let ended = signals::poll(GRACE, || !matches!(child.try_wait(), Ok(None)));
     signal(child, Signal::SIGKILL);
-    if ended {
-        Ok(())
-    } else {
-        child.wait().map(drop)
-    }
+    if ended { Ok(()) } else { child.wait().map(drop) }
 }
 
 /// Signals the whole group. An empty group is no error: everybody has left.

@@ -14,8 +14,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Takes the signals over for the rest of the process.
 pub(crate) fn install() -> Result<()> {
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst))
-        .context("cannot handle signals")
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst)).context("cannot handle signals")
 }
 
 /// Whether a signal has come.
@@ -25,11 +24,7 @@ pub(crate) fn interrupted() -> bool {
 
 /// Fails once a signal has come.
 pub(crate) fn check() -> Result<()> {
-    if interrupted() {
-        Err(Failure::interrupted())
-    } else {
-        Ok(())
-    }
+    if interrupted() { Err(Failure::interrupted()) } else { Ok(()) }
 }
 
 /// Asks `done` every few milliseconds until it holds or the time is over; says whether it held.

@@ -26,18 +26,13 @@ pub(crate) enum Tier {
 
 /// Runs `cargo xtask test`.
 pub(crate) fn main(project: &Project, tier: Tier, install: bool) -> Result<()> {
-    let mut steps = Steps {
-        begun: Instant::now(),
-        done: vec![],
-    };
+    let mut steps = Steps { begun: Instant::now(), done: vec![] };
     let result = match tier {
         Tier::Fast => fast(project, &mut steps),
         Tier::Default | Tier::Full => default(project, &mut steps, install),
     };
     if result.is_ok() && tier == Tier::Full {
-        eprintln!(
-            "== full: clusters, stress, long faults and fuzzing are added here when they exist"
-        );
+        eprintln!("== full: clusters, stress, long faults and fuzzing are added here when they exist");
     }
     eprintln!("== {}", steps.summary(result.is_ok()));
     result
@@ -45,48 +40,31 @@ pub(crate) fn main(project: &Project, tier: Tier, install: bool) -> Result<()> {
 
 fn fast(project: &Project, steps: &mut Steps) -> Result<()> {
     let mut command = project.cargo();
-    command.args([
-        "test",
-        "--workspace",
-        "--exclude",
-        "binder-kafka",
-        "--exclude",
-        "binder-rabbit",
-    ]);
-    steps.step("cargo test, no broker", || {
-        run::run_ok(&mut command, "cargo test")
-    })
+    command.args(["test", "--workspace", "--exclude", "binder-kafka", "--exclude", "binder-rabbit"]);
+    steps.step("cargo test, no broker", || run::run_ok(&mut command, "cargo test"))
 }
 
 fn default(project: &Project, steps: &mut Steps, install: bool) -> Result<()> {
-    steps.step("prerequisites", || {
-        brokers::check(project, &Kind::ALL, install)
-    })?;
+    steps.step("prerequisites", || brokers::check(project, &Kind::ALL, install))?;
     let build = &mut workspace(project);
-    steps.step("build of the tests", || {
-        run::run_ok(build.arg("--no-run"), "build of the tests")
-    })?;
+    steps.step("build of the tests", || run::run_ok(build.arg("--no-run"), "build of the tests"))?;
     let fleet = steps.step("brokers", || Fleet::up(project, &Kind::ALL, false))?;
     let test = &mut workspace(project);
     let tested = steps.step("cargo test", || run::run_ok(fleet.tell(test), "cargo test"));
     tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
     for binder in [Binder::Memory, Binder::Rabbit, Binder::Kafka] {
         let demo = || demo::main(project, binder, None, false);
-        steps
-            .step(&format!("demo {}", binder.name()), demo)
-            .map_err(|failure| match failure.code() {
-                130 => failure,
-                _ => Failure::failed(failure.to_string()),
-            })?;
+        steps.step(&format!("demo {}", binder.name()), demo).map_err(|failure| match failure.code() {
+            130 => failure,
+            _ => Failure::failed(failure.to_string()),
+        })?;
     }
     Ok(())
 }
 
 fn workspace(project: &Project) -> Command {
     let mut command = project.cargo();
-    command
-        .args(["test", "--workspace", "--all-features"])
-        .env("CI", "true");
+    command.args(["test", "--workspace", "--all-features"]).env("CI", "true");
     command
 }
 
@@ -106,17 +84,9 @@ impl Steps {
     }
 
     fn summary(&self, passed: bool) -> String {
-        let steps: Vec<_> = self
-            .done
-            .iter()
-            .map(|(name, time)| format!("{name} {} s", time.as_secs()))
-            .collect();
+        let steps: Vec<_> = self.done.iter().map(|(name, time)| format!("{name} {} s", time.as_secs())).collect();
         let verdict = if passed { "passed" } else { "FAILED" };
-        format!(
-            "{verdict} in {} s: {}",
-            self.begun.elapsed().as_secs(),
-            steps.join(", ")
-        )
+        format!("{verdict} in {} s: {}", self.begun.elapsed().as_secs(), steps.join(", "))
     }
 }
 
@@ -125,10 +95,7 @@ mod tests {
     use super::*;
 
     fn steps() -> Steps {
-        Steps {
-            begun: Instant::now(),
-            done: vec![],
-        }
+        Steps { begun: Instant::now(), done: vec![] }
     }
 
     #[test]

@@ -47,11 +47,7 @@ impl<'a> Control<'a> {
     /// The server of a kind in this checkout, running or not.
     pub(crate) fn new(project: &'a Project, server: &'static dyn Server) -> Self {
         let home = Home::new(project.brokers().join(server.name()));
-        Self {
-            project,
-            server,
-            home,
-        }
+        Self { project, server, home }
     }
 
     /// What the last start left, whether it still runs or not.
@@ -67,11 +63,7 @@ impl<'a> Control<'a> {
     /// The end of the log, with its name.
     pub(crate) fn tail(&self) -> String {
         let (log, name) = (self.home.log(), self.server.name());
-        format!(
-            "--- {name}: end of {}\n{}",
-            self.project.shown(&log),
-            self.home.tail(TAIL)
-        )
+        format!("--- {name}: end of {}\n{}", self.project.shown(&log), self.home.tail(TAIL))
     }
 
     /// The log as a person wants to read its name.
@@ -105,15 +97,8 @@ impl<'a> Control<'a> {
                 _ => failure,
             });
         }
-        let port = ports
-            .get(super::server::CLIENT)
-            .copied()
-            .unwrap_or_default();
-        eprintln!(
-            "{}: up on 127.0.0.1:{port} after {:.1} s",
-            self.server.name(),
-            begun.elapsed().as_secs_f32()
-        );
+        let port = ports.get(super::server::CLIENT).copied().unwrap_or_default();
+        eprintln!("{}: up on 127.0.0.1:{port} after {:.1} s", self.server.name(), begun.elapsed().as_secs_f32());
         Ok(true)
     }
 
@@ -141,17 +126,12 @@ impl<'a> Control<'a> {
             return Ok(());
         };
         state.processes.clear();
-        state
-            .save(self.home.path())
-            .context("cannot write the state")?;
+        state.save(self.home.path()).context("cannot write the state")?;
         let closed = || state.ports.values().all(|port| ports::free(*port));
         if signals::poll(Duration::from_secs(5), closed) {
             return Ok(());
         }
-        Err(Failure::failed(format!(
-            "{}: a port is still open",
-            self.server.name()
-        )))
+        Err(Failure::failed(format!("{}: a port is still open", self.server.name())))
     }
 
     fn end_all(&self, grace: Option<Duration>) {
@@ -159,11 +139,7 @@ impl<'a> Control<'a> {
         for process in known.iter().rev() {
             let forced = process.end(grace);
             if forced && grace.is_some() {
-                eprintln!(
-                    "{}: process {} had to be killed",
-                    self.server.name(),
-                    process.pid()
-                );
+                eprintln!("{}: process {} had to be killed", self.server.name(), process.pid());
             }
         }
         let gone = || process::offspring(self.home.path()).is_empty();
@@ -185,25 +161,15 @@ impl<'a> Control<'a> {
         match state.ports.values().find(|port| !ports::free(**port)) {
             None => Ok(state.ports),
             Some(_) if place == Place::Any => ports::choose(self.server.ports()),
-            Some(port) => Err(Failure::failed(format!(
-                "{}: port {port} is taken",
-                self.server.name()
-            ))),
+            Some(port) => Err(Failure::failed(format!("{}: port {port} is taken", self.server.name()))),
         }
     }
 
     fn launch(&self, ports: &ports::Ports) -> Result<()> {
         let processes = self.server.launch(&self.home, ports)?;
-        let state = State {
-            ports: ports.clone(),
-            processes,
-        };
-        state
-            .save(self.home.path())
-            .context("cannot write the state")?;
-        await_ready(self.server.name(), &state.processes, || {
-            self.server.ready(ports)
-        })
+        let state = State { ports: ports.clone(), processes };
+        state.save(self.home.path()).context("cannot write the state")?;
+        await_ready(self.server.name(), &state.processes, || self.server.ready(ports))
     }
 
     /// One change of a server at a time, also between processes of this program.
@@ -226,11 +192,7 @@ impl<'a> Control<'a> {
 }
 
 /// Waits until a server answers, it ends, a signal comes or the time is over.
-pub(crate) fn await_ready(
-    name: &str,
-    processes: &[Process],
-    ready: impl Fn() -> bool,
-) -> Result<()> {
+pub(crate) fn await_ready(name: &str, processes: &[Process], ready: impl Fn() -> bool) -> Result<()> {
     let end = Instant::now() + START;
     while !ready() {
         signals::check()?;
@@ -238,10 +200,7 @@ pub(crate) fn await_ready(
             return Err(Failure::failed(format!("{name}: ended while starting")));
         }
         if Instant::now() >= end {
-            return Err(Failure::failed(format!(
-                "{name}: no answer within {} s",
-                START.as_secs()
-            )));
+            return Err(Failure::failed(format!("{name}: no answer within {} s", START.as_secs())));
         }
         thread::sleep(Duration::from_millis(50));
     }

@@ -18,10 +18,7 @@ pub(crate) fn reach(variable: &str, url: &str, usual: u16) -> Result<()> {
     if endpoints.iter().any(|(host, port)| answers(host, *port)) {
         return Ok(());
     }
-    Err(Failure::setup(format!(
-        "{variable}={} does not answer; unset it to have a server started here",
-        masked(url)
-    )))
+    Err(Failure::setup(format!("{variable}={} does not answer; unset it to have a server started here", masked(url))))
 }
 
 /// A URL that can be shown: without user and password.
@@ -38,26 +35,19 @@ fn endpoints(url: &str, usual: u16) -> Vec<(String, u16)> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split(['/', '?']).next().unwrap_or_default();
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    let hosts = rest
-        .split(',')
-        .map(str::trim)
-        .filter(|host| !host.is_empty());
+    let hosts = rest.split(',').map(str::trim).filter(|host| !host.is_empty());
     hosts.map(|host| endpoint(host, usual)).collect()
 }
 
 fn endpoint(host: &str, usual: u16) -> (String, u16) {
-    let port = host
-        .rsplit_once(':')
-        .and_then(|(name, port)| Some((name, port.parse().ok()?)));
+    let port = host.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?)));
     let (name, port) = port.unwrap_or((host, usual));
     (name.trim_matches(['[', ']']).to_owned(), port)
 }
 
 fn answers(host: &str, port: u16) -> bool {
     let addresses = (host, port).to_socket_addrs().into_iter().flatten();
-    addresses
-        .into_iter()
-        .any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
+    addresses.into_iter().any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
 }
 
 #[cfg(test)]
@@ -67,27 +57,15 @@ mod tests {
     #[test]
     fn endpoints_of_urls_and_lists() {
         let one = |host: &str, port| vec![(host.to_owned(), port)];
-        assert_eq!(
-            endpoints("redis://localhost/3", 6379),
-            one("localhost", 6379)
-        );
-        assert_eq!(
-            endpoints("amqp://u:p@broker:5673/%2f?heartbeat=5", 5672),
-            one("broker", 5673)
-        );
+        assert_eq!(endpoints("redis://localhost/3", 6379), one("localhost", 6379));
+        assert_eq!(endpoints("amqp://u:p@broker:5673/%2f?heartbeat=5", 5672), one("broker", 5673));
         assert_eq!(endpoints("redis://[::1]:7000", 6379), one("::1", 7000));
-        assert_eq!(
-            endpoints("a:1, b", 9092),
-            [("a".to_owned(), 1), ("b".to_owned(), 9092)]
-        );
+        assert_eq!(endpoints("a:1, b", 9092), [("a".to_owned(), 1), ("b".to_owned(), 9092)]);
     }
 
     #[test]
     fn password_is_not_shown() {
-        assert_eq!(
-            masked("amqp://me:secret@broker:5672/%2f"),
-            "amqp://***@broker:5672/%2f"
-        );
+        assert_eq!(masked("amqp://me:secret@broker:5672/%2f"), "amqp://***@broker:5672/%2f");
         assert_eq!(masked("localhost:9092"), "localhost:9092");
     }
 
@@ -95,10 +73,7 @@ mod tests {
     fn own_server_and_empty_value_are_not_external() {
         assert_eq!(named(Some("127.0.0.1:1".into()), Some("127.0.0.1:1")), None);
         assert_eq!(named(Some(String::new()), None), None);
-        assert_eq!(
-            named(Some("b:1".into()), Some("127.0.0.1:1")).as_deref(),
-            Some("b:1")
-        );
+        assert_eq!(named(Some("b:1".into()), Some("127.0.0.1:1")).as_deref(), Some("b:1"));
     }
 
     #[test]

@@ -24,12 +24,7 @@ impl<'a> Fleet<'a> {
     /// Sees to it that servers run. One that was stopped goes on with its data.
     pub(crate) fn up(project: &'a Project, kinds: &[Kind], install: bool) -> Result<Self> {
         check(project, kinds, install)?;
-        let mut fleet = Self {
-            project,
-            started: vec![],
-            used: vec![],
-            variables: vec![],
-        };
+        let mut fleet = Self { project, started: vec![], used: vec![], variables: vec![] };
         for kind in kinds {
             fleet.add(*kind)?;
         }
@@ -41,13 +36,10 @@ impl<'a> Fleet<'a> {
         &self.variables
     }
 
-    /// Tells a program where the servers are.
+    /// Tells a program where the servers are, and how it can stop and start them: `$DEMO_BROKERCTL brokers stop redis`.
     pub(crate) fn tell<'c>(&self, command: &'c mut Command) -> &'c mut Command {
-        command.envs(
-            self.variables
-                .iter()
-                .map(|(name, value)| (*name, value.as_str())),
-        )
+        command.env("DEMO_BROKERCTL", self.project.exe());
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())))
     }
 
     /// Leaves the servers running.
@@ -57,10 +49,7 @@ impl<'a> Fleet<'a> {
 
     /// The ends of the servers' logs.
     pub(crate) fn tails(&self) -> String {
-        let tails = self
-            .used
-            .iter()
-            .map(|kind| Control::new(self.project, kind.server()).tail());
+        let tails = self.used.iter().map(|kind| Control::new(self.project, kind.server()).tail());
         tails.collect::<Vec<_>>().join("\n")
     }
 
@@ -109,10 +98,7 @@ pub(crate) fn check(project: &Project, kinds: &[Kind], install: bool) -> Result<
     }
     packages::ensure(&needs, install)?;
     let linux = std::path::Path::new("/proc/self/stat").exists();
-    match kinds
-        .iter()
-        .find(|kind| !linux && outside(project, **kind).is_none())
-    {
+    match kinds.iter().find(|kind| !linux && outside(project, **kind).is_none()) {
         None => Ok(()),
         Some(kind) => Err(Failure::setup(format!(
             "{} can be started only on Linux: use compose.yaml and set {}",
@@ -131,8 +117,5 @@ pub(crate) fn outside(project: &Project, kind: Kind) -> Option<String> {
 
 /// The variable that names a server.
 pub(crate) fn variable(kind: Kind) -> &'static str {
-    kind.server()
-        .variables(&Default::default())
-        .swap_remove(0)
-        .0
+    kind.server().variables(&Default::default()).swap_remove(0).0
 }

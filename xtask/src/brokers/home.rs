@@ -51,12 +51,7 @@ impl Home {
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.join(name);
         let written = (|| {
-            let options = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .to_owned();
+            let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).to_owned();
             io::Write::write_all(&mut options.open(&path)?, text.as_bytes())
         })();
         written.context(format_args!("cannot write {}", path.display()))?;
@@ -66,15 +61,11 @@ impl Home {
     /// Starts a process that goes on after this program has ended. Its command line holds `mark`.
     pub(crate) fn spawn(&self, command: &mut Command, mark: &str) -> Result<Process> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let log = self
-            .open_log()
-            .context(format_args!("cannot open {}", self.log().display()))?;
+        let log = self.open_log().context(format_args!("cannot open {}", self.log().display()))?;
         let errors = log.try_clone().context("cannot share the log")?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         command.process_group(0).env(HOME_VARIABLE, self.path());
-        let child = command
-            .spawn()
-            .context(format_args!("cannot run {program}"))?;
+        let child = command.spawn().context(format_args!("cannot run {program}"))?;
         let pid = i32::try_from(child.id()).context("odd process number")?;
         Process::record(pid, mark).context(format_args!("{program} ended at once"))
     }
@@ -90,11 +81,7 @@ impl Home {
     /// Deletes what a run leaves, but for the log and what was downloaded.
     pub(crate) fn wipe(&self) -> Result<()> {
         for path in [self.data(), self.join("state")] {
-            let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match removed {
                 Err(err) if err.kind() != io::ErrorKind::NotFound => {
                     return Err(err).context(format_args!("cannot delete {}", path.display()));
@@ -106,17 +93,13 @@ impl Home {
     }
 
     fn open_log(&self) -> io::Result<File> {
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log())
+        OpenOptions::new().create(true).append(true).open(self.log())
     }
 }
 
 /// Replaces each `@NAME@` of a template.
 pub(crate) fn render(template: &str, values: &[(&str, &str)]) -> String {
-    let fill =
-        |text: String, (name, value): &(&str, &str)| text.replace(&format!("@{name}@"), value);
+    let fill = |text: String, (name, value): &(&str, &str)| text.replace(&format!("@{name}@"), value);
     values.iter().fold(template.to_owned(), fill)
 }
 
@@ -126,10 +109,7 @@ mod tests {
 
     #[test]
     fn template_takes_every_value_everywhere() {
-        assert_eq!(
-            render("a=@A@ b=@B@ a=@A@", &[("A", "1"), ("B", "2")]),
-            "a=1 b=2 a=1"
-        );
+        assert_eq!(render("a=@A@ b=@B@ a=@A@", &[("A", "1"), ("B", "2")]), "a=1 b=2 a=1");
     }
 
     #[test]

@@ -100,11 +100,7 @@ pub(crate) enum Action {
 /// Runs `cargo xtask brokers`.
 pub(crate) fn main(project: &Project, action: &Action) -> Result<()> {
     match action {
-        Action::Up {
-            servers,
-            install,
-            nodes,
-        } => up(project, servers, *install, *nodes),
+        Action::Up { servers, install, nodes } => up(project, servers, *install, *nodes),
         Action::Down { servers } => each(servers, |kind| down(project, kind)),
         Action::Status { servers } => each(servers, |kind| status(project, kind)),
         Action::Start { servers } => each(servers, |kind| start(project, kind)),
@@ -114,25 +110,15 @@ pub(crate) fn main(project: &Project, action: &Action) -> Result<()> {
 }
 
 fn each(servers: &[Kind], action: impl FnMut(Kind) -> Result<()>) -> Result<()> {
-    let servers = if servers.is_empty() {
-        &Kind::ALL
-    } else {
-        servers
-    };
+    let servers = if servers.is_empty() { &Kind::ALL } else { servers };
     servers.iter().copied().try_for_each(action)
 }
 
 fn up(project: &Project, servers: &[Kind], install: bool, nodes: u32) -> Result<()> {
     if nodes != 1 {
-        return Err(Failure::setup(format!(
-            "--nodes {nodes}: not yet, servers have a single node"
-        )));
+        return Err(Failure::setup(format!("--nodes {nodes}: not yet, servers have a single node")));
     }
-    let servers = if servers.is_empty() {
-        &Kind::ALL
-    } else {
-        servers
-    };
+    let servers = if servers.is_empty() { &Kind::ALL } else { servers };
     let fleet = Fleet::up(project, servers, install)?;
     for (name, value) in fleet.variables() {
         println!("export {name}={value}");
@@ -145,11 +131,7 @@ fn down(project: &Project, kind: Kind) -> Result<()> {
     let control = Control::new(project, kind.server());
     let known = control.state().is_some();
     control.remove()?;
-    eprintln!(
-        "{}: {}",
-        kind.server().name(),
-        if known { "stopped" } else { "not running" }
-    );
+    eprintln!("{}: {}", kind.server().name(), if known { "stopped" } else { "not running" });
     Ok(())
 }
 
@@ -165,11 +147,7 @@ fn start(project: &Project, kind: Kind) -> Result<()> {
 fn status(project: &Project, kind: Kind) -> Result<()> {
     let name = kind.server().name();
     if let Some(url) = fleet::outside(project, kind) {
-        println!(
-            "{name:<7} named by {}={}",
-            fleet::variable(kind),
-            external::masked(&url)
-        );
+        println!("{name:<7} named by {}={}", fleet::variable(kind), external::masked(&url));
         return Ok(());
     }
     let control = Control::new(project, kind.server());
@@ -181,17 +159,9 @@ fn status(project: &Project, kind: Kind) -> Result<()> {
         println!("{name:<7} stopped, data kept; log {}", control.log());
         return Ok(());
     }
-    let pids: Vec<_> = state
-        .processes
-        .iter()
-        .map(|process| process.pid().to_string())
-        .collect();
+    let pids: Vec<_> = state.processes.iter().map(|process| process.pid().to_string()).collect();
     let memory: u64 = state.processes.iter().filter_map(Process::memory).sum();
-    println!(
-        "{name:<7} up, process {}, {memory} MB; log {}",
-        pids.join(" and "),
-        control.log()
-    );
+    println!("{name:<7} up, process {}, {memory} MB; log {}", pids.join(" and "), control.log());
     for (variable, url) in kind.server().variables(&state.ports) {
         println!("        {variable}={url}");
     }

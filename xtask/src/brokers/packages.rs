@@ -20,21 +20,9 @@ pub(crate) struct Need {
 
 /// What compiling the Kafka client's C library takes.
 pub(crate) const BUILD: [Need; 3] = [
-    Need {
-        what: "make",
-        package: "make",
-        present: || any(&["make"]),
-    },
-    Need {
-        what: "a C compiler",
-        package: "gcc",
-        present: || any(&["cc", "gcc", "clang"]),
-    },
-    Need {
-        what: "a C++ compiler",
-        package: "g++",
-        present: || any(&["c++", "g++", "clang++"]),
-    },
+    Need { what: "make", package: "make", present: || any(&["make"]) },
+    Need { what: "a C compiler", package: "gcc", present: || any(&["cc", "gcc", "clang"]) },
+    Need { what: "a C++ compiler", package: "g++", present: || any(&["c++", "g++", "clang++"]) },
 ];
 
 /// Checks that everything is there; installs what is missing if told to.
@@ -50,22 +38,12 @@ pub(crate) fn ensure(needs: &[Need], install: bool) -> Result<()> {
     for words in commands(&missing, root()) {
         eprintln!("+ {}", words.join(" "));
         let mut command = Command::new(&words[0]);
-        command
-            .args(&words[1..])
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        run::run_ok(run::quiet_stdout(&mut command), &words.join(" ")).map_err(|failure| {
-            Failure::setup(failure.to_string()).with_note(&describe(&missing, root()))
-        })?;
+        command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive");
+        run::run_ok(run::quiet_stdout(&mut command), &words.join(" "))
+            .map_err(|failure| Failure::setup(failure.to_string()).with_note(&describe(&missing, root())))?;
     }
-    let left: Vec<_> = missing
-        .into_iter()
-        .filter(|need| !(need.present)())
-        .collect();
-    if left.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::setup(describe(&left, root())))
-    }
+    let left: Vec<_> = missing.into_iter().filter(|need| !(need.present)()).collect();
+    if left.is_empty() { Ok(()) } else { Err(Failure::setup(describe(&left, root()))) }
 }
 
 /// The file of a program on the search path.
@@ -78,17 +56,11 @@ fn any(names: &[&str]) -> bool {
 }
 
 fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
-    env::split_paths(path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
+    env::split_paths(path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 fn missing(needs: &[Need]) -> Vec<Need> {
-    let mut missing: Vec<Need> = needs
-        .iter()
-        .filter(|need| !(need.present)())
-        .cloned()
-        .collect();
+    let mut missing: Vec<Need> = needs.iter().filter(|need| !(need.present)()).cloned().collect();
     missing.sort_by_key(|need| need.package);
     missing.dedup_by_key(|need| need.package);
     missing
@@ -103,10 +75,7 @@ fn commands(missing: &[Need], root: bool) -> [Vec<String>; 2] {
     let sudo = if root { "" } else { "sudo " };
     let packages: Vec<_> = missing.iter().map(|need| need.package).collect();
     let update = format!("{sudo}apt-get update -qq");
-    let install = format!(
-        "{sudo}apt-get install -qq -y --no-install-recommends {}",
-        packages.join(" ")
-    );
+    let install = format!("{sudo}apt-get install -qq -y --no-install-recommends {}", packages.join(" "));
     [update, install].map(|line| line.split(' ').map(str::to_owned).collect())
 }
 
@@ -114,31 +83,16 @@ fn commands(missing: &[Need], root: bool) -> [Vec<String>; 2] {
 fn describe(missing: &[Need], root: bool) -> String {
     let names: Vec<_> = missing.iter().map(|need| need.what).collect();
     let [update, install] = commands(missing, root).map(|words| words.join(" "));
-    format!(
-        "missing: {}\ninstall with: {update} && {install}",
-        names.join(", ")
-    )
+    format!("missing: {}\ninstall with: {update} && {install}", names.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HERE: Need = Need {
-        what: "here",
-        package: "p-here",
-        present: || true,
-    };
-    const REDIS: Need = Need {
-        what: "redis-server",
-        package: "redis-server",
-        present: || false,
-    };
-    const MAVEN: Need = Need {
-        what: "Maven",
-        package: "maven",
-        present: || false,
-    };
+    const HERE: Need = Need { what: "here", package: "p-here", present: || true };
+    const REDIS: Need = Need { what: "redis-server", package: "redis-server", present: || false };
+    const MAVEN: Need = Need { what: "Maven", package: "maven", present: || false };
 
     #[test]
     fn present_programs_are_not_missing() {
@@ -172,10 +126,7 @@ mod tests {
 
     #[test]
     fn program_is_found_on_the_path_given() {
-        assert_eq!(
-            find("sh", OsStr::new("/nowhere:/bin")),
-            Some("/bin/sh".into())
-        );
+        assert_eq!(find("sh", OsStr::new("/nowhere:/bin")), Some("/bin/sh".into()));
         assert_eq!(find("sh", OsStr::new("/nowhere")), None);
     }
 }

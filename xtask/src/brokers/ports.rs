@@ -39,12 +39,8 @@ pub(crate) fn choose(wanted: &[(&str, u16)]) -> Result<Ports> {
     let mut ports = Ports::new();
     for (purpose, usual) in wanted {
         let listener = candidates(*usual).find_map(|port| TcpListener::bind(local(port)).ok());
-        let listener =
-            listener.ok_or_else(|| Failure::failed(format!("no free port for {purpose}")))?;
-        let port = listener
-            .local_addr()
-            .map_err(|err| Failure::failed(err.to_string()))?
-            .port();
+        let listener = listener.ok_or_else(|| Failure::failed(format!("no free port for {purpose}")))?;
+        let port = listener.local_addr().map_err(|err| Failure::failed(err.to_string()))?.port();
         ports.insert((*purpose).to_owned(), port);
         held.push(listener);
     }

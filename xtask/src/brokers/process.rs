@@ -29,13 +29,8 @@ impl Process {
     pub(crate) fn record(pid: i32, mark: impl Into<String>) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let started = parse_stat(&stat).map(|(_, started)| started);
-        let started =
-            started.ok_or_else(|| io::Error::other(format!("cannot read /proc/{pid}/stat")))?;
-        Ok(Self {
-            pid,
-            started,
-            mark: mark.into(),
-        })
+        let started = started.ok_or_else(|| io::Error::other(format!("cannot read /proc/{pid}/stat")))?;
+        Ok(Self { pid, started, mark: mark.into() })
     }
 
     /// The process number.
@@ -78,14 +73,8 @@ impl Process {
     /// Memory in use, in MB.
     pub(crate) fn memory(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.split_whitespace()
-            .next()?
-            .parse::<u64>()
-            .ok()
-            .map(|kib| kib / 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
     }
 
     /// One line of a state file.
@@ -97,11 +86,7 @@ impl Process {
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let mut words = line.splitn(3, ' ');
         let (pid, started, mark) = (words.next()?, words.next()?, words.next()?);
-        Some(Self {
-            pid: pid.parse().ok()?,
-            started: started.parse().ok()?,
-            mark: mark.into(),
-        })
+        Some(Self { pid: pid.parse().ok()?, started: started.parse().ok()?, mark: mark.into() })
     }
 }
 
@@ -113,16 +98,12 @@ pub(crate) fn offspring(home: &Path) -> Vec<Process> {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         inherits(&environment, home)
     });
-    ours.filter_map(|pid| Process::record(pid, "").ok())
-        .filter(Process::alive)
-        .collect()
+    ours.filter_map(|pid| Process::record(pid, "").ok()).filter(Process::alive).collect()
 }
 
 /// Whether an environment is that of a server in `home`.
 fn inherits(environment: &[u8], home: &Path) -> bool {
-    let mut pairs = environment
-        .split(|byte| *byte == 0)
-        .filter_map(|pair| std::str::from_utf8(pair).ok());
+    let mut pairs = environment.split(|byte| *byte == 0).filter_map(|pair| std::str::from_utf8(pair).ok());
     let value = pairs.find_map(|pair| pair.strip_prefix(HOME_VARIABLE)?.strip_prefix('='));
     value.is_some_and(|value| Path::new(value).starts_with(home))
 }
@@ -167,11 +148,7 @@ mod tests {
 
     #[test]
     fn line_reads_back() {
-        let process = Process {
-            pid: 1,
-            started: 2,
-            mark: "epmd -port 3".into(),
-        };
+        let process = Process { pid: 1, started: 2, mark: "epmd -port 3".into() };
         assert_eq!(Process::from_line(&process.to_line()), Some(process));
     }
 

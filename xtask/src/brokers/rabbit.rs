@@ -38,33 +38,18 @@ impl Server for Rabbit {
     fn variables(&self, ports: &Ports) -> Vec<(&'static str, String)> {
         let (client, management) = (port(ports, CLIENT), port(ports, MANAGEMENT));
         vec![
-            (
-                "RABBIT_URL",
-                format!("amqp://guest:guest@127.0.0.1:{client}/%2f"),
-            ),
-            (
-                "RABBIT_MANAGEMENT_URL",
-                format!("http://guest:guest@127.0.0.1:{management}"),
-            ),
+            ("RABBIT_URL", format!("amqp://guest:guest@127.0.0.1:{client}/%2f")),
+            ("RABBIT_MANAGEMENT_URL", format!("http://guest:guest@127.0.0.1:{management}")),
         ]
     }
 
     fn ports(&self) -> &'static [(&'static str, u16)] {
-        &[
-            (CLIENT, 5672),
-            (MANAGEMENT, 15672),
-            (DISTRIBUTION, 25672),
-            (MAPPER, 4370),
-        ]
+        &[(CLIENT, 5672), (MANAGEMENT, 15672), (DISTRIBUTION, 25672), (MAPPER, 4370)]
     }
 
     fn needs(&self) -> Vec<Need> {
         let present = || scripts().is_some() && packages::program("epmd").is_some();
-        vec![Need {
-            what: "RabbitMQ",
-            package: "rabbitmq-server",
-            present,
-        }]
+        vec![Need { what: "RabbitMQ", package: "rabbitmq-server", present }]
     }
 
     fn prepare(&self, _home: &Home) -> Result<()> {
@@ -75,10 +60,7 @@ impl Server for Rabbit {
         let mapper = start_mapper(home, port(ports, MAPPER))?;
         let client = port(ports, CLIENT).to_string();
         let management = port(ports, MANAGEMENT).to_string();
-        home.write(
-            "rabbitmq.conf",
-            &render(CONFIG, &[("CLIENT", &client), ("MANAGEMENT", &management)]),
-        )?;
+        home.write("rabbitmq.conf", &render(CONFIG, &[("CLIENT", &client), ("MANAGEMENT", &management)]))?;
         home.write("advanced.config", "[].\n")?;
         home.write("enabled_plugins", "[rabbitmq_management].\n")?;
         home.write(".erlang.cookie", "XTASK")?;
@@ -113,34 +95,16 @@ fn broker(home: &Home, ports: &Ports) -> Result<Command> {
     let erlang = "-noinput -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}";
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(scripts).chain(std::env::split_paths(&path)));
-    command
-        .env("PATH", path.context("odd search path")?)
-        .env("HOME", home.path());
-    command
-        .env("ERL_EPMD_PORT", port(ports, MAPPER).to_string())
-        .env("ERL_EPMD_ADDRESS", "127.0.0.1");
-    command
-        .env("RABBITMQ_NODENAME", "xtask@localhost")
-        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
+    command.env("PATH", path.context("odd search path")?).env("HOME", home.path());
+    command.env("ERL_EPMD_PORT", port(ports, MAPPER).to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
+    command.env("RABBITMQ_NODENAME", "xtask@localhost").env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
     command.env("RABBITMQ_CONFIG_FILE", home.join("rabbitmq.conf"));
-    command.env(
-        "RABBITMQ_ADVANCED_CONFIG_FILE",
-        home.join("advanced.config"),
-    );
-    command.env(
-        "RABBITMQ_ENABLED_PLUGINS_FILE",
-        home.join("enabled_plugins"),
-    );
-    command
-        .env("RABBITMQ_MNESIA_BASE", home.data())
-        .env("RABBITMQ_PID_FILE", home.join("pid"));
-    command
-        .env("RABBITMQ_LOG_BASE", home.path())
-        .env("RABBITMQ_LOGS", "-");
+    command.env("RABBITMQ_ADVANCED_CONFIG_FILE", home.join("advanced.config"));
+    command.env("RABBITMQ_ENABLED_PLUGINS_FILE", home.join("enabled_plugins"));
+    command.env("RABBITMQ_MNESIA_BASE", home.data()).env("RABBITMQ_PID_FILE", home.join("pid"));
+    command.env("RABBITMQ_LOG_BASE", home.path()).env("RABBITMQ_LOGS", "-");
     command.env("RABBITMQ_DIST_PORT", port(ports, DISTRIBUTION).to_string());
-    command
-        .env("RABBITMQ_ALLOW_INPUT", "1")
-        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", erlang);
+    command.env("RABBITMQ_ALLOW_INPUT", "1").env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", erlang);
     Ok(command)
 }
 
@@ -148,9 +112,7 @@ fn broker(home: &Home, ports: &Ports) -> Result<Command> {
 fn scripts() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/rabbitmq/lib").ok()?.flatten();
     let folders = versions.map(|version| version.path().join("sbin"));
-    folders
-        .filter(|folder| runs(&folder.join("rabbitmq-server")))
-        .max()
+    folders.filter(|folder| runs(&folder.join("rabbitmq-server"))).max()
 }
 
 fn runs(script: &Path) -> bool {
@@ -178,10 +140,7 @@ mod tests {
     #[test]
     fn config_has_both_ports_and_nothing_open() {
         let text = render(CONFIG, &[("CLIENT", "1"), ("MANAGEMENT", "2")]);
-        assert!(
-            text.contains("listeners.tcp.1 = 127.0.0.1:1\n")
-                && text.contains("management.tcp.port = 2\n")
-        );
+        assert!(text.contains("listeners.tcp.1 = 127.0.0.1:1\n") && text.contains("management.tcp.port = 2\n"));
         assert!(!text.contains('@'));
     }
 
@@ -198,17 +157,7 @@ mod tests {
     #[test]
     fn urls_name_the_ports() {
         let ports = Ports::from([(CLIENT.into(), 5), (MANAGEMENT.into(), 6)]);
-        let urls: Vec<_> = Rabbit
-            .variables(&ports)
-            .into_iter()
-            .map(|(_, url)| url)
-            .collect();
-        assert_eq!(
-            urls,
-            [
-                "amqp://guest:guest@127.0.0.1:5/%2f",
-                "http://guest:guest@127.0.0.1:6"
-            ]
-        );
+        let urls: Vec<_> = Rabbit.variables(&ports).into_iter().map(|(_, url)| url).collect();
+        assert_eq!(urls, ["amqp://guest:guest@127.0.0.1:5/%2f", "http://guest:guest@127.0.0.1:6"]);
     }
 }

@@ -23,10 +23,7 @@ impl Server for Redis {
     }
 
     fn variables(&self, ports: &Ports) -> Vec<(&'static str, String)> {
-        vec![(
-            "REDIS_URL",
-            format!("redis://127.0.0.1:{}", port(ports, CLIENT)),
-        )]
+        vec![("REDIS_URL", format!("redis://127.0.0.1:{}", port(ports, CLIENT)))]
     }
 
     fn ports(&self) -> &'static [(&'static str, u16)] {
@@ -35,11 +32,7 @@ impl Server for Redis {
 
     fn needs(&self) -> Vec<Need> {
         let present = || packages::program("redis-server").is_some();
-        vec![Need {
-            what: "Redis",
-            package: "redis-server",
-            present,
-        }]
+        vec![Need { what: "Redis", package: "redis-server", present }]
     }
 
     fn prepare(&self, _home: &Home) -> Result<()> {
@@ -49,23 +42,8 @@ impl Server for Redis {
     fn launch(&self, home: &Home, ports: &Ports) -> Result<Vec<Process>> {
         let data = home.data();
         let mut command = Command::new("redis-server");
-        command.args([
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            &port(ports, CLIENT).to_string(),
-        ]);
-        command
-            .args([
-                "--save",
-                "",
-                "--appendonly",
-                "yes",
-                "--set-proc-title",
-                "no",
-                "--dir",
-            ])
-            .arg(&data);
+        command.args(["--bind", "127.0.0.1", "--port", &port(ports, CLIENT).to_string()]);
+        command.args(["--save", "", "--appendonly", "yes", "--set-proc-title", "no", "--dir"]).arg(&data);
         Ok(vec![home.spawn(&mut command, &data.to_string_lossy())?])
     }
 

@@ -30,14 +30,8 @@ impl State {
     }
 
     fn render(&self) -> String {
-        let ports = self
-            .ports
-            .iter()
-            .map(|(purpose, port)| format!("port {purpose} {port}\n"));
-        let processes = self
-            .processes
-            .iter()
-            .map(|process| format!("process {}\n", process.to_line()));
+        let ports = self.ports.iter().map(|(purpose, port)| format!("port {purpose} {port}\n"));
+        let processes = self.processes.iter().map(|process| format!("process {}\n", process.to_line()));
         ports.chain(processes).collect()
     }
 

@@ -29,16 +29,8 @@ const ATTEMPTS: usize = 3;
 pub(super) fn needs() -> Vec<Need> {
     let maven = || packages::program("mvn").is_some();
     vec![
-        Need {
-            what: "Java 17 or later",
-            package: "default-jre-headless",
-            present: jvm::usable,
-        },
-        Need {
-            what: "Maven",
-            package: "maven",
-            present: maven,
-        },
+        Need { what: "Java 17 or later", package: "default-jre-headless", present: jvm::usable },
+        Need { what: "Maven", package: "maven", present: maven },
     ]
 }
 
@@ -54,18 +46,9 @@ pub(super) fn libraries(home: &Home) -> Result<()> {
     let mut attempt = 1;
     loop {
         let mut command = Command::new("mvn");
-        command
-            .args(["-B", "-q", "-ntp", "-f"])
-            .arg(&file)
-            .arg("dependency:copy-dependencies");
-        command.args([
-            "-DincludeScope=runtime",
-            &format!("-DoutputDirectory={}", draft.display()),
-        ]);
-        match run::run_ok(
-            run::quiet_stdout(&mut command),
-            "kafka: fetching the libraries",
-        ) {
+        command.args(["-B", "-q", "-ntp", "-f"]).arg(&file).arg("dependency:copy-dependencies");
+        command.args(["-DincludeScope=runtime", &format!("-DoutputDirectory={}", draft.display())]);
+        match run::run_ok(run::quiet_stdout(&mut command), "kafka: fetching the libraries") {
             Ok(()) => break,
             Err(failure) if failure.code() != 1 || attempt == ATTEMPTS => return Err(failure),
             Err(failure) => eprintln!("{failure}; trying again"),
@@ -86,13 +69,8 @@ pub(super) fn archive(home: &Home) -> Result<()> {
     eprintln!("kafka: building an archive of its classes, once");
     let scratch = Home::new(home.join("training"));
     let draft = scratch.join("classes.jsa");
-    let built = train(
-        home,
-        &scratch,
-        &format!("-XX:ArchiveClassesAtExit={}", draft.display()),
-    );
-    let built =
-        built.and_then(|()| fs::rename(&draft, &archive).context("cannot keep the archive"));
+    let built = train(home, &scratch, &format!("-XX:ArchiveClassesAtExit={}", draft.display()));
+    let built = built.and_then(|()| fs::rename(&draft, &archive).context("cannot keep the archive"));
     let removed = fs::remove_dir_all(scratch.path());
     if let Err(failure) = built {
         signals::check()?;
@@ -112,22 +90,14 @@ fn train(home: &Home, scratch: &Home, option: &str) -> Result<()> {
     }
     trained?;
     signals::check()?;
-    if ended {
-        Ok(())
-    } else {
-        Err(Failure::failed("the node did not end"))
-    }
+    if ended { Ok(()) } else { Err(Failure::failed("the node did not end")) }
 }
 
 /// Lets the node end by itself: that is when it writes.
 fn write_archive(processes: &[Process]) -> bool {
-    processes
-        .iter()
-        .for_each(|process| process.signal(Signal::SIGTERM));
+    processes.iter().for_each(|process| process.signal(Signal::SIGTERM));
     let ended = || !processes.iter().any(Process::alive);
-    signals::poll(Duration::from_secs(120), || {
-        ended() || signals::interrupted()
-    }) && ended()
+    signals::poll(Duration::from_secs(120), || ended() || signals::interrupted()) && ended()
 }
 
 /// Deletes what belongs to other libraries.

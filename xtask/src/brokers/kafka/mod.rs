@@ -62,23 +62,14 @@ impl Server for Kafka {
 /// Starts a node whose data are in `home` and whose libraries are in `source`.
 fn start(source: &Home, home: &Home, ports: &Ports, options: &[String]) -> Result<Vec<Process>> {
     let data = home.data().to_string_lossy().into_owned();
-    let (client, controller) = (
-        port(ports, CLIENT).to_string(),
-        port(ports, CONTROLLER).to_string(),
-    );
-    let values = [
-        ("CLIENT", &*client),
-        ("CONTROLLER", &*controller),
-        ("DATA", &*data),
-    ];
+    let (client, controller) = (port(ports, CLIENT).to_string(), port(ports, CONTROLLER).to_string());
+    let values = [("CLIENT", &*client), ("CONTROLLER", &*controller), ("DATA", &*data)];
     let properties = home.write("server.properties", &render(PROPERTIES, &values))?;
     home.write("log4j2.xml", LOGGING)?;
     format(source, home)?;
     let mut command = jvm::command(source, home)?;
     command.args(options).arg("kafka.Kafka").arg(&properties);
-    Ok(vec![
-        home.spawn(&mut command, &properties.to_string_lossy())?,
-    ])
+    Ok(vec![home.spawn(&mut command, &properties.to_string_lossy())?])
 }
 
 /// Gives an empty data folder its identity. That takes a JVM; its two files are kept for the next time.
@@ -89,24 +80,15 @@ fn format(source: &Home, home: &Home) -> Result<()> {
         return Ok(());
     }
     let copy = |from: &std::path::Path, to: &std::path::Path| {
-        FILES
-            .iter()
-            .try_for_each(|file| fs::copy(from.join(file), to.join(file)).map(drop))
+        FILES.iter().try_for_each(|file| fs::copy(from.join(file), to.join(file)).map(drop))
     };
     if kept.join(FILES[1]).exists() {
         return copy(&kept, &data).context("cannot prepare Kafka's data");
     }
     let mut command = jvm::command(source, home)?;
-    command
-        .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"])
-        .arg(home.join("server.properties"));
-    run::run_ok(
-        run::quiet_stdout(&mut command),
-        "kafka: formatting the data folder",
-    )?;
-    fs::create_dir_all(&kept)
-        .and_then(|()| copy(&data, &kept))
-        .context("cannot keep Kafka's format")
+    command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(home.join("server.properties"));
+    run::run_ok(run::quiet_stdout(&mut command), "kafka: formatting the data folder")?;
+    fs::create_dir_all(&kept).and_then(|()| copy(&data, &kept)).context("cannot keep Kafka's format")
 }
 
 #[cfg(test)]
@@ -115,16 +97,10 @@ mod tests {
 
     #[test]
     fn properties_have_every_value_and_only_loopback() {
-        let text = render(
-            PROPERTIES,
-            &[("CLIENT", "1"), ("CONTROLLER", "2"), ("DATA", "/d")],
-        );
+        let text = render(PROPERTIES, &[("CLIENT", "1"), ("CONTROLLER", "2"), ("DATA", "/d")]);
         assert!(text.contains("\nlisteners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2\n"));
         assert!(text.contains("\nlog.dirs=/d\n"));
-        let left: Vec<_> = text
-            .lines()
-            .filter(|line| line.replace("1@127", "").contains('@'))
-            .collect();
+        let left: Vec<_> = text.lines().filter(|line| line.replace("1@127", "").contains('@')).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
