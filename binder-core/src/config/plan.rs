@@ -1,7 +1,7 @@
 //! The merged configuration, taken apart and checked as far as it can be without the application.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::check;
 use super::level::{Level, OF_ONE_CHANNEL, Types};
@@ -74,7 +74,7 @@ impl Plan {
     /// Returns the settings of a channel, merged over all levels.
     pub(super) fn merged_level(&self, channel: &str, binder: Option<&str>) -> Level {
         let own = self.own_level(channel);
-        let (path, place) = (own.own.path.clone(), own.own.place.clone());
+        let (path, place) = (Arc::clone(&own.own.path), own.own.place.clone());
         let mut level = self.default.clone();
         if let Some(binder) = binder.and_then(|name| self.binders.get(name)) {
             level.merge(binder.default.clone());

@@ -1,6 +1,7 @@
 //! A tree read into a type; what a value means is decided by the type.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -70,7 +71,7 @@ impl<'n> Reader<'n> {
         parts
             .map(|part| {
                 let mut node = Node::scalar(part, Style::Untyped, self.node.place.clone());
-                node.path = self.node.path.clone();
+                node.path = Arc::clone(&self.node.path);
                 Cow::Owned(node)
             })
             .collect()

@@ -36,7 +36,7 @@ impl Shape {
     }
 
     /// Returns the keys.
-    pub(super) fn keys<'a>(&'a self) -> impl Iterator<Item = &'a str> + Clone {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> + Clone {
         self.entries().iter().map(|(key, _)| *key)
     }
 
