@@ -1,8 +1,13 @@
 //! The binder's rules, one claim per test.
 
 mod checks;
+mod concurrency;
 mod groups;
+mod inspection;
+mod moving_aside;
 mod receiving;
+mod retention;
+mod sending;
 
 use std::sync::Arc;
 

@@ -157,7 +157,8 @@ async fn dropping_a_wait_loses_nothing() {
     let mut consumer = consumer(&binder, "orders", "billing");
     {
         let mut waiting = consumer.recv_many(10);
-        poll_fn(|context| Poll::Ready(assert!(waiting.as_mut().poll(context).is_pending()))).await;
+        let pending = poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await;
+        assert!(pending);
         publish(&binder, "orders", 0, &["a"]);
     }
     assert_eq!(texts(&drain(&mut *consumer)), ["a"]);

@@ -1,0 +1,109 @@
+//! Dead letters.
+
+use super::*;
+use crate::binder::{DeadLetter, DeadLetterSink};
+use crate::message::HeaderValue;
+
+fn sink(consumer: &dyn Consumer) -> Arc<dyn DeadLetterSink> {
+    consumer.dead_letters().expect("a named group has dead letters")
+}
+
+fn broken() -> Error {
+    Error::new(ErrorKind::Handler, "no stock").with_source(std::io::Error::other("disk"))
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_the_message_and_why_and_from_where() {
+    let binder = MemoryBinder::new();
+    producer(&binder, "orders", 3);
+    let message = Message::new("{").with_key("k").with_header("tenant", "acme").with_partition(2);
+    binder.publish("orders", message.with_content_type("text/x")).unwrap();
+    let mut group = consumer(&binder, "orders", "billing");
+    let parcels = drain(&mut *group);
+    sink(&*group).send(DeadLetter::new(&parcels[0], &broken(), 3)).await.unwrap();
+    let letters = binder.messages("error.orders.billing");
+    let letter = &letters[0];
+    assert_eq!((letters.len(), letter.payload().unwrap().as_ref(), letter.key_str()), (1, &b"{"[..], Some("k")));
+    assert_eq!(letter.content_type().unwrap().as_str(), "text/x");
+    assert_eq!((letter.partition(), binder.partitions("error.orders.billing")), (Some(2), 3));
+    let names: Vec<&str> = letter.headers().iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "tenant",
+            "x-original-topic",
+            "x-original-partition",
+            "x-original-offset",
+            "x-original-timestamp",
+            "x-exception-fqcn",
+            "x-exception-message",
+            "x-exception-stacktrace"
+        ]
+    );
+    let header = |name| letter.headers().get(name).unwrap();
+    let sent = parcels[0].metadata.timestamp.unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(header("x-original-topic"), &HeaderValue::from("orders"));
+    assert_eq!(header("x-original-partition"), &HeaderValue::I32(2));
+    assert_eq!(header("x-original-offset"), &HeaderValue::I64(0));
+    assert_eq!(header("x-original-timestamp"), &HeaderValue::I64(sent.as_millis() as i64));
+    assert_eq!(header("x-exception-fqcn"), &HeaderValue::from("handler"));
+    assert_eq!(header("x-exception-message"), &HeaderValue::from("no stock"));
+    assert_eq!(header("x-exception-stacktrace"), &HeaderValue::from("handler: no stock\n  caused by: disk"));
+}
+
+#[tokio::test]
+async fn each_destination_has_its_own_dead_letters() {
+    let binder = MemoryBinder::new();
+    publish(&binder, "orders", 0, &["a"]);
+    publish(&binder, "returns", 0, &["b"]);
+    let mut both = binding("orders", Some("billing"));
+    both.destinations.push("returns".to_owned());
+    let mut group = bind(&binder, &both);
+    for parcel in drain(&mut *group) {
+        sink(&*group).send(DeadLetter::new(&parcel, &broken(), 1)).await.unwrap();
+    }
+    assert_eq!(payloads(&binder.messages("error.orders.billing")), [b"a"]);
+    assert_eq!(payloads(&binder.messages("error.returns.billing")), [b"b"]);
+}
+
+#[test]
+fn who_wants_none_or_is_anonymous_has_no_dead_letters() {
+    let binder = MemoryBinder::new();
+    assert!(bind(&binder, &binding("orders", None)).dead_letters().is_none());
+    let mut off = binding("orders", Some("billing"));
+    off.properties.dead_letters = Some(false);
+    assert!(bind(&binder, &off).dead_letters().is_none());
+}
+
+#[tokio::test]
+async fn a_dead_letter_waits_for_room() {
+    let binder = MemoryBinder::with_retention(1);
+    let mut group = consumer(&binder, "orders", "billing");
+    publish(&binder, "orders", 0, &["a"]);
+    publish(&binder, "error.orders.billing", 0, &["old"]);
+    let mut reader = consumer(&binder, "error.orders.billing", "clerk");
+    let parcel = drain(&mut *group).remove(0);
+    let sink = sink(&*group);
+    let waiting = tokio::spawn(async move { sink.send(DeadLetter::new(&parcel, &broken(), 1)).await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    let old = drain(&mut *reader);
+    settle(&mut *reader, &old);
+    waiting.await.unwrap().unwrap();
+    assert_eq!(texts(&drain(&mut *reader)), ["a"]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_fails_when_the_binder_closes() {
+    let binder = MemoryBinder::with_retention(1);
+    let mut group = consumer(&binder, "orders", "billing");
+    publish(&binder, "orders", 0, &["a"]);
+    publish(&binder, "error.orders.billing", 0, &["old"]);
+    let _reader = consumer(&binder.connect(), "error.orders.billing", "clerk");
+    let parcel = drain(&mut *group).remove(0);
+    let sink = sink(&*group);
+    let waiting = tokio::spawn(async move { kind(sink.send(DeadLetter::new(&parcel, &broken(), 1)).await) });
+    tokio::task::yield_now().await;
+    binder.close().await.unwrap();
+    assert_eq!(waiting.await.unwrap(), Some(ErrorKind::Closed));
+}
