@@ -56,7 +56,7 @@ impl ConfigBuilder {
     }
 
     /// Takes the files of a directory that `variables` ask for.
-    fn of_directory(mut self, directory: &Path, variables: &[(String, String)]) -> Self {
+    pub(super) fn of_directory(mut self, directory: &Path, variables: &[(String, String)]) -> Self {
         let asked = |name: &str| variables.iter().find(|(key, value)| key == name && !value.trim().is_empty());
         self.directory = directory.to_owned();
         if let Some((_, path)) = asked(CONFIG_VARIABLE) {

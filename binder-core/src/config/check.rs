@@ -12,7 +12,11 @@ pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &m
     let at_least_one = "a number that is at least 1";
     let rules: [(&[&str], bool, &str); 10] = [
         (&["consumer", "max-attempts"], consumer.max_attempts >= 1, "at least 1, which is one attempt"),
-        (&["consumer", "backoff", "multiplier"], consumer.backoff.multiplier >= 1.0, at_least_one),
+        (
+            &["consumer", "backoff", "multiplier"],
+            (1.0..f64::INFINITY).contains(&consumer.backoff.multiplier),
+            at_least_one,
+        ),
         (&["consumer", "backoff", "jitter"], (0.0..=1.0).contains(&consumer.backoff.jitter), "a number from 0 to 1"),
         (&["consumer", "concurrency"], consumer.concurrency >= 1, "at least 1"),
         (&["consumer", "prefetch"], consumer.prefetch != Some(0), "at least 1"),

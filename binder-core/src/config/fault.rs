@@ -8,6 +8,9 @@ use super::secret;
 use super::suggest;
 use super::tree::{Data, Node, Style};
 
+/// Says no more than that.
+const REFUSED: &str = "the value is not accepted";
+
 /// One reason why a tree can't be read into a type, and the way down to it.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -86,7 +89,7 @@ impl Fault {
             Wrong::UnknownVariant(allowed) => tell_variant(node, allowed),
             Wrong::Expected(what) => format!("expected {what}, found {}", shown(node)),
             Wrong::Missing(key) => format!("`{key}` is missing"),
-            Wrong::Other(_) if secret::is_secret_path(&node.path) => "the value is not accepted".to_owned(),
+            Wrong::Other(_) if secret::is_secret_path(&node.path) => REFUSED.to_owned(),
             Wrong::Other(text) => told(node, text),
         }
     }
@@ -137,12 +140,16 @@ fn tell_variant(node: &Node, allowed: &[&str]) -> String {
     format!("expected one of {}, found {}{meant}", names.join(", "), shown(node))
 }
 
-/// A message of a property's own type, without the secrets of the value that it may repeat.
+/// A message of a property's own type, without the secrets of the value that it may repeat whole or in part.
 fn told(node: &Node, text: &str) -> String {
-    match node.as_text() {
-        Some(value) if !value.is_empty() => text.replace(value, &secret::shown(&node.path, value)),
-        _ => text.to_owned(),
+    let value = node.as_text().unwrap_or_default();
+    let shown = secret::shown(&node.path, value);
+    if shown == value {
+        return text.to_owned();
     }
+    let text = text.replace(value, &shown);
+    let hidden = value.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty() && !shown.contains(part));
+    if hidden.into_iter().any(|part| text.contains(part)) { REFUSED.to_owned() } else { text }
 }
 
 /// A value as a message shows it.

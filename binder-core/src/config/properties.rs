@@ -291,6 +291,22 @@ macro_rules! setters {
     };
 }
 
+setters!(StreamProperties {
+    default_binder: Option<String>,
+    instance_count: u32,
+    instance_index: u32,
+    shutdown_timeout: Duration,
+});
+setters!(BindingProperties {
+    destination: Option<String>,
+    group: Option<String>,
+    binder: Option<String>,
+    content_type: String,
+    provision: Provision,
+    auto_startup: bool,
+    consumer: ConsumerProperties,
+    producer: ProducerProperties,
+});
 setters!(Backoff { initial: Duration, multiplier: f64, max: Duration, jitter: f64 });
 setters!(ConsumerProperties {
     max_attempts: u32,

@@ -125,10 +125,7 @@ impl Config {
 }
 
 fn among(channel: &str, names: &[String]) -> String {
-    let names = names.iter().map(String::as_str);
-    let meant = suggest::closest(channel, names.clone());
-    let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-    format!("{meant}; declared: {}", suggest::list(names))
+    suggest::among(channel, "declared", names.iter().map(String::as_str))
 }
 
 impl Plan {
@@ -252,7 +249,7 @@ impl Resolver<'_> {
 
     fn unknown_binder(&mut self, own: &Level, name: &str) -> Option<String> {
         let names = self.plan.binders.keys().map(String::as_str);
-        let text = format!("there is no binder `{name}`{}", suggest::hint(name, "binders", names));
+        let text = format!("there is no binder `{name}`{}", suggest::among(name, "binders", names));
         let node = own.own.get("binder").or_else(|| self.plan.stream.get("default-binder"));
         self.mistakes.add(
             node.and_then(|node| node.place.as_ref()),
@@ -265,11 +262,9 @@ impl Resolver<'_> {
     fn unregistered(&mut self, entry: &BinderEntry) -> Option<String> {
         let kind = &entry.type_name;
         let registered = self.declared.binder_types.iter().map(String::as_str);
-        let meant = suggest::closest(kind, registered.clone());
-        let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
         let text = format!(
-            "binder type `{kind}` is not registered{meant}; registered: {}. Enable the cargo feature or call `.binder(\"{kind}\", …)`",
-            suggest::list(registered)
+            "binder type `{kind}` is not registered{}. Enable the cargo feature or call `.binder(\"{kind}\", …)`",
+            suggest::among(kind, "registered", registered)
         );
         let node = self.plan.binders.get(&entry.name).and_then(|binder| binder.type_node.as_ref());
         let path = join(&join("stream.binders", &entry.name), "type");

@@ -9,13 +9,13 @@ pub(super) fn plain(name: &str) -> String {
 /// Returns the known name that was probably meant.
 pub(super) fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = plain(given);
-    let limit = (given.chars().count() / 3).clamp(1, 3);
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&given, &plain(name)), name))
-        .filter(|(distance, name)| *distance <= limit && *distance < plain(name).chars().count())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
+    let near = known.into_iter().filter_map(|name| {
+        let plain = plain(name);
+        let limit = (given.chars().count().max(plain.chars().count()) / 3).clamp(1, 3);
+        let distance = strsim::damerau_levenshtein(&given, &plain);
+        (distance <= limit && distance < plain.chars().count()).then_some((distance, name))
+    });
+    near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
 /// Returns `; did you mean ...?`, or else the list of what is known.
@@ -23,6 +23,17 @@ pub(super) fn hint<'a>(given: &str, label: &str, known: impl IntoIterator<Item =
     match closest(given, known.clone()) {
         Some(name) => format!("; did you mean `{name}`?"),
         None => format!("; {label}: {}", list(known)),
+    }
+}
+
+/// Returns `; did you mean ...?` and the list of what is known, which is short.
+pub(super) fn among<'a>(given: &str, label: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    let names = list(known.clone());
+    match (closest(given, known), label.split_at_checked(1)) {
+        (Some(name), Some((first, rest))) => {
+            format!("; did you mean `{name}`? {}{rest}: {names}", first.to_uppercase())
+        }
+        _ => format!("; {label}: {names}"),
     }
 }
 
@@ -55,6 +66,8 @@ mod tests {
     #[test]
     fn without_a_near_key_all_of_them_are_listed() {
         assert_eq!(hint("topic", "known", ["a", "b"]), "; known: a, b");
+        assert_eq!(among("topic", "known", ["a", "b"]), "; known: a, b");
+        assert_eq!(among("grop", "known", ["group", "b"]), "; did you mean `group`? Known: group, b");
         assert_eq!(hint("grop", "known", KEYS), "; did you mean `group`?");
     }
 }
