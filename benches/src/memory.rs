@@ -27,15 +27,18 @@ struct Case {
     name: &'static str,
     what: &'static str,
     run: fn(u64) -> Cost,
+    /// The case whose instructions are no part of this one: what had to be done before.
+    before: Option<&'static str>,
 }
 
 const CASES: &[Case] = &[
-    Case { name: "codec-read", what: "serde_json, read only", run: codec_read },
-    Case { name: "codec-both", what: "serde_json, write and read", run: codec_both },
-    Case { name: "drain", what: "drain to a handler", run: drain },
-    Case { name: "one-by-one", what: "publish + handle, one by one", run: one_by_one },
-    Case { name: "batches", what: "publish + handle, batches of 128", run: batches },
-    Case { name: "idle-1000", what: "publish + handle, one by one, beside 1,000 idle bindings", run: beside_idle },
+    Case { name: "codec-read", what: "serde_json, read only", run: codec_read, before: None },
+    Case { name: "codec-both", what: "serde_json, write and read", run: codec_both, before: None },
+    Case { name: "fill", what: "publish only, batches of 128", run: fill, before: None },
+    Case { name: "drain", what: "drain to a handler", run: drain, before: Some("fill") },
+    Case { name: "one-by-one", what: "publish + handle, one by one", run: one_by_one, before: None },
+    Case { name: "batches", what: "publish + handle, batches of 128", run: batches, before: None },
+    Case { name: "idle-1000", what: "publish + handle, one by one, beside 1,000 idle bindings", run: beside_idle, before: None },
 ];
 
 /// Runs one case once, for callgrind.
@@ -68,12 +71,31 @@ pub fn table() -> ExitCode {
         let ns = costs.iter().map(|cost| cost.time.as_nanos() as f64 / count as f64).collect();
         let (middle, low, high) = median(ns);
         let allocations = costs.iter().map(|cost| cost.allocations as f64 / count as f64).collect();
-        let instructions = instructions(case.name, 20_000, 60_000);
+        let instructions = own_instructions(case);
         let instructions = instructions.map_or_else(|| "no valgrind".to_owned(), |count| format!("{count:.0}"));
         println!("| {} | {middle:.0} ({low:.0}–{high:.0}) | {:.4} | {instructions} |", case.what, median(allocations).0);
     }
     println!("\nstart to first message: {:.1} ms (median of {ROUNDS})", median((0..ROUNDS).map(|_| start()).collect()).0);
     ExitCode::SUCCESS
+}
+
+fn own_instructions(case: &Case) -> Option<f64> {
+    let all = instructions(case.name, 20_000, 60_000)?;
+    match case.before {
+        Some(before) => Some(all - instructions(before, 20_000, 60_000)?),
+        None => Some(all),
+    }
+}
+
+fn fill(count: u64) -> Cost {
+    on_current_thread(async {
+        let (app, channels) = bound(0, count + 1).await;
+        let orders = vec![ORDER; count as usize];
+        app.start().await.expect("it starts");
+        let cost = measured(async { channels.output.send_all(&orders).await.expect("sent") }).await;
+        app.shutdown().await.expect("it ends");
+        cost
+    })
 }
 
 fn codec_read(count: u64) -> Cost {

@@ -18,7 +18,7 @@ pub use contract::{
     Binder, BinderContext, BinderFactory, Capability, ConsumerBinding, DeadLetterStore, Delay, Instance,
     ProducerBinding, Seek, SharedBinder, Transactions,
 };
-pub use outgoing::{Outgoing, OutgoingBatch};
+pub use outgoing::{Envelope, Outgoing, OutgoingBatch};
 pub use parcel::Parcel;
 pub use producer::{DeadLetter, DeadLetterSink, Producer, TrySend};
 pub use receipts::{BatchFailures, Receipt, Receipts, Slot};

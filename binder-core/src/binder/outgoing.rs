@@ -1,6 +1,7 @@
 //! What is handed to a producer.
 
 use crate::message::{ContentType, Headers};
+use crate::{Error, ErrorKind};
 
 /// A message to be sent; all borrowed, because a client copies it anyway.
 #[derive(Clone, Copy, Debug)]
@@ -17,58 +18,90 @@ pub struct Outgoing<'a> {
     pub partition: Option<u32>,
 }
 
-/// Messages that are sent together and confirmed together; their bytes lie in one buffer.
-#[derive(Debug, Default)]
+/// Messages that are sent together and confirmed together; their bytes lie in one buffer, at most 4 GiB.
+#[derive(Debug)]
 pub struct OutgoingBatch {
     bytes: Vec<u8>,
     items: Vec<Item>,
+    content_type: ContentType,
 }
 
+/// Where the bytes of a message lie: key, then payload.
 #[derive(Debug)]
 struct Item {
-    start: usize,
-    payload: usize,
-    end: usize,
+    start: u32,
+    payload: u32,
+    end: u32,
     has_key: bool,
     has_payload: bool,
-    content_type: ContentType,
+    more: Option<Box<More>>,
+}
+
+/// What most messages of a batch do not have.
+#[derive(Debug, Default)]
+struct More {
+    content_type: Option<ContentType>,
     headers: Headers,
     partition: Option<u32>,
 }
 
 static NO_HEADERS: Headers = Headers::new();
 
+/// A message without its payload, to be [pushed](OutgoingBatch::push_with).
+#[derive(Debug, Default)]
+pub struct Envelope<'a> {
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// Headers of the application.
+    pub headers: Headers,
+    /// The content type, if it differs from the batch's.
+    pub content_type: Option<ContentType>,
+    /// The partition, if it was chosen already.
+    pub partition: Option<u32>,
+}
+
+impl Default for OutgoingBatch {
+    fn default() -> Self {
+        Self::new(ContentType::JSON)
+    }
+}
+
 impl OutgoingBatch {
-    /// Creates an empty batch.
-    pub fn new() -> Self {
-        Self::default()
+    /// Creates an empty batch whose messages have this content type unless they have their own.
+    pub fn new(content_type: ContentType) -> Self {
+        Self { bytes: Vec::new(), items: Vec::new(), content_type }
     }
 
-    /// Appends a message whose payload `write` puts behind what is in the buffer already. If it fails, nothing was appended.
-    pub fn push_with<E>(
+    /// Appends a message whose payload `write` puts behind what is in the buffer already; it answers whether there is a payload. If it
+    /// fails, nothing was appended.
+    #[inline]
+    pub fn push_with<E: From<Error>>(
         &mut self,
-        key: Option<&[u8]>,
-        headers: Headers,
-        partition: Option<u32>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<Option<ContentType>, E>,
+        envelope: Envelope<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
     ) -> Result<(), E> {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(key.unwrap_or_default());
-        let payload = self.bytes.len();
-        match write(&mut self.bytes) {
-            Ok(content_type) => {
-                let has_payload = content_type.is_some();
-                let content_type = content_type.unwrap_or(ContentType::JSON);
-                let end = self.bytes.len();
-                let has_key = key.is_some();
-                self.items.push(Item { start, payload, end, has_key, has_payload, content_type, headers, partition });
-                Ok(())
-            }
-            Err(error) => {
-                self.bytes.truncate(start);
-                Err(error)
-            }
+        if let Some(key) = envelope.key {
+            self.bytes.extend_from_slice(key);
         }
+        let payload = self.bytes.len();
+        let written = write(&mut self.bytes);
+        let end = self.bytes.len();
+        let (Ok(has_payload), true) = (&written, end <= u32::MAX as usize) else {
+            self.bytes.truncate(start);
+            return Err(written.err().unwrap_or_else(|| batch_too_large().into()));
+        };
+        let plain = envelope.headers.is_empty() && envelope.content_type.is_none() && envelope.partition.is_none();
+        let Envelope { key, headers, content_type, partition } = envelope;
+        self.items.push(Item {
+            start: start as u32,
+            payload: payload as u32,
+            end: end as u32,
+            has_key: key.is_some(),
+            has_payload: *has_payload,
+            more: if plain { None } else { Some(Box::new(More { content_type, headers, partition })) },
+        });
+        Ok(())
     }
 
     /// Returns how many messages there are.
@@ -82,20 +115,27 @@ impl OutgoingBatch {
     }
 
     /// Returns message `index`.
+    #[inline]
     pub fn get(&self, index: usize) -> Outgoing<'_> {
-        let item = &self.items[index];
+        self.outgoing(&self.items[index])
+    }
+
+    #[inline]
+    fn outgoing<'a>(&'a self, item: &'a Item) -> Outgoing<'a> {
+        let more = item.more.as_deref();
+        let payload = item.payload as usize;
         Outgoing {
-            payload: item.has_payload.then(|| &self.bytes[item.payload..item.end]),
-            key: item.has_key.then(|| &self.bytes[item.start..item.payload]),
-            content_type: &item.content_type,
-            headers: if item.headers.is_empty() { &NO_HEADERS } else { &item.headers },
-            partition: item.partition,
+            payload: item.has_payload.then(|| &self.bytes[payload..item.end as usize]),
+            key: item.has_key.then(|| &self.bytes[item.start as usize..payload]),
+            content_type: more.and_then(|more| more.content_type.as_ref()).unwrap_or(&self.content_type),
+            headers: more.map_or(&NO_HEADERS, |more| &more.headers),
+            partition: more.and_then(|more| more.partition),
         }
     }
 
     /// Returns the messages in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Outgoing<'_>> {
-        (0..self.len()).map(|index| self.get(index))
+        self.items.iter().map(|item| self.outgoing(item))
     }
 
     /// Forgets the messages and keeps the memory.
@@ -103,4 +143,9 @@ impl OutgoingBatch {
         self.bytes.clear();
         self.items.clear();
     }
+}
+
+#[cold]
+fn batch_too_large() -> Error {
+    Error::new(ErrorKind::TooLarge, "the batch is larger than 4 GiB")
 }

@@ -117,6 +117,9 @@ impl OutputCore {
     /// Waits for the producer, at most until the deadline of a send.
     #[cold]
     pub(crate) async fn wait_bound(self: &Arc<Self>, deadline: Instant) -> Result<&dyn Producer> {
+        if let Some(producer) = self.bound() {
+            return Ok(producer);
+        }
         if self.closed.load(SeqCst) {
             return Err(self.in_context(Error::new(ErrorKind::Closed, "the application is closed")));
         }
@@ -170,7 +173,8 @@ impl OutputCore {
 
     /// Returns an empty batch, used before if possible.
     pub(crate) fn take_batch(&self) -> OutgoingBatch {
-        lock(&self.spare).take().unwrap_or_default()
+        let spare = lock(&self.spare).take();
+        spare.unwrap_or_else(|| OutgoingBatch::new(self.binding.content_type.clone()))
     }
 
     /// Gives a batch back for the next use.

@@ -113,6 +113,11 @@ impl<T> Output<T> {
         &self.core
     }
 
+    /// Returns whether payloads may have a key of their own.
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     pub(super) fn has_layers(&self) -> bool {
         !self.layers.is_empty()
     }
@@ -171,33 +176,45 @@ impl<T: Encode> Output<T> {
         super::send_all::messages(self, messages.iter()).await
     }
 
+    /// Sends; the usual way has no more to it than encoding, handing over and awaiting the receipt.
+    #[inline]
     pub(super) async fn transmit(&self, payload: Option<&T>, around: Around<'_>) -> Result<()> {
-        let core = &self.core;
-        if self.has_layers() {
-            return self.transmit_through_layers(payload, around).await;
+        if self.layers.is_empty()
+            && let Some(producer) = self.core.bound()
+        {
+            let sent = match self.try_send(producer, payload, around) {
+                Ok(TrySend::Sent(receipt)) => receipt.await.map_err(BatchFailures::into_first),
+                Ok(TrySend::Full) => return self.transmit_slowly(payload, around).await,
+                Err(error) => Err(error),
+            };
+            return sent.map_err(|error| self.core.in_context(error));
         }
-        let sent = match core.bound() {
-            Some(producer) => self.transmit_to(producer, payload, around).await,
-            None => {
-                let producer = core.wait_bound(core.deadline()).await?;
-                self.transmit_to(producer, payload, around).await
-            }
-        };
-        sent.map_err(|error| core.in_context(error))
+        self.transmit_slowly(payload, around).await
     }
 
-    #[inline]
-    async fn transmit_to(&self, producer: &dyn Producer, payload: Option<&T>, around: Around<'_>) -> Result<()> {
-        let mut deadline = None;
-        loop {
-            match self.try_send(producer, payload, around)? {
-                TrySend::Sent(receipt) => return receipt.await.map_err(BatchFailures::into_first),
-                TrySend::Full => {
-                    let deadline = *deadline.get_or_insert_with(|| self.core.deadline());
-                    self.core.wait_room(producer, deadline).await?;
-                }
-            }
+    /// Sends where something has to be waited for, or layers have to be gone through.
+    #[cold]
+    fn transmit_slowly<'a>(&'a self, payload: Option<&'a T>, around: Around<'a>) -> BoxFuture<'a, Result<()>> {
+        if self.has_layers() {
+            return Box::pin(self.transmit_through_layers(payload, around));
         }
+        Box::pin(async move {
+            let core = &self.core;
+            let deadline = core.deadline();
+            let producer = core.wait_bound(deadline).await?;
+            let sent = loop {
+                match self.try_send(producer, payload, around) {
+                    Ok(TrySend::Sent(receipt)) => break receipt.await.map_err(BatchFailures::into_first),
+                    Ok(TrySend::Full) => {
+                        if let Err(error) = core.wait_room(producer, deadline).await {
+                            break Err(error);
+                        }
+                    }
+                    Err(error) => break Err(error),
+                }
+            };
+            sent.map_err(|error| core.in_context(error))
+        })
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use super::output::{Around, Output};
-use crate::binder::{OutgoingBatch, Producer, Receipt, TrySend};
+use crate::binder::{Envelope, OutgoingBatch, Producer, Receipt, TrySend};
 use crate::codec::Encode;
 use crate::message::{Headers, Message};
 use crate::{Error, ErrorKind, Result};
@@ -108,12 +108,28 @@ struct Pipeline<'a, T> {
     output: &'a Output<T>,
     producer: &'a dyn Producer,
     batch: OutgoingBatch,
-    /// Index of each message of the batch; those that could not be encoded are not among them.
-    indices: Vec<usize>,
-    next: usize,
-    chunk: usize,
-    receipts: Vec<(Vec<usize>, Receipt<'a>)>,
+    chunk: Chunk,
+    limit: usize,
+    receipts: Vec<(Chunk, Receipt<'a>)>,
     failures: Vec<(usize, Error)>,
+}
+
+/// Which messages a batch holds.
+#[derive(Debug, Default)]
+struct Chunk {
+    /// Index of its first message.
+    first: usize,
+    /// Index behind its last message.
+    end: usize,
+    /// Those between that could not be encoded.
+    skipped: Vec<usize>,
+}
+
+impl Chunk {
+    /// Returns the indices of the messages in the batch, in order.
+    fn indices(&self) -> impl Iterator<Item = usize> {
+        (self.first..self.end).filter(|index| !self.skipped.contains(index))
+    }
 }
 
 impl<'a, T: Encode> Pipeline<'a, T> {
@@ -130,31 +146,41 @@ impl<'a, T: Encode> Pipeline<'a, T> {
             output,
             producer,
             batch: core.take_batch(),
-            indices: Vec::new(),
-            next: 0,
-            chunk: CHUNK.min(core.binding.properties.window as usize).max(1),
+            chunk: Chunk::default(),
+            limit: CHUNK.min(core.binding.properties.window as usize).max(1),
             receipts: Vec::new(),
             failures: Vec::new(),
         })
     }
 
+    #[inline]
     fn push(&mut self, payload: Option<&T>, around: Around<'_>) {
         let core = self.output.core();
         let content_type = around.content_type.unwrap_or(&core.binding.content_type);
+        let write = |out: &mut Vec<u8>| {
+            payload.map_or(Ok(()), |payload| payload.encode(&core.codecs, content_type, out))?;
+            Ok::<_, Error>(payload.is_some())
+        };
         let headers = if around.headers.is_empty() { Headers::new() } else { around.headers.clone() };
-        let pushed = super::core::with_buffers(|_, key_buffer| {
-            let key = self.output.key(payload, around.key, key_buffer);
-            self.batch.push_with(key, headers, around.partition, |out| {
-                let Some(payload) = payload else { return Ok(None) };
-                payload.encode(&core.codecs, content_type, out)?;
-                Ok(Some(content_type.clone()))
+        let envelope = Envelope {
+            key: around.key,
+            headers,
+            content_type: around.content_type.filter(|own| **own != core.binding.content_type).cloned(),
+            partition: around.partition,
+        };
+        let pushed = if around.key.is_some() || !self.output.has_key() {
+            self.batch.push_with(envelope, write)
+        } else {
+            super::core::with_buffers(|_, buffer| {
+                let key = self.output.key(payload, None, buffer);
+                self.batch.push_with(Envelope { key, ..envelope }, write)
             })
-        });
-        match pushed {
-            Ok(()) => self.indices.push(self.next),
-            Err(error) => self.fail(self.next, error),
+        };
+        if let Err(error) = pushed {
+            self.chunk.skipped.push(self.chunk.end);
+            self.fail(self.chunk.end, error);
         }
-        self.next += 1;
+        self.chunk.end += 1;
     }
 
     fn fail(&mut self, index: usize, error: Error) {
@@ -162,14 +188,15 @@ impl<'a, T: Encode> Pipeline<'a, T> {
     }
 
     async fn send_full_chunk(&mut self) {
-        if self.batch.len() >= self.chunk {
+        if self.batch.len() >= self.limit {
             self.send_chunk().await;
         }
     }
 
     async fn send_chunk(&mut self) {
         let mut deadline = None;
-        let indices = std::mem::take(&mut self.indices);
+        let end = self.chunk.end;
+        let chunk = std::mem::replace(&mut self.chunk, Chunk { first: end, end, skipped: Vec::new() });
         let sent = loop {
             match self.producer.try_send_batch(&self.batch) {
                 Ok(TrySend::Sent(receipt)) => break Ok(receipt),
@@ -184,17 +211,17 @@ impl<'a, T: Encode> Pipeline<'a, T> {
         };
         self.batch.clear();
         match sent {
-            Ok(receipt) => self.receipts.push((indices, receipt)),
-            Err(error) => self.fail_all(&indices, error),
+            Ok(receipt) => self.receipts.push((chunk, receipt)),
+            Err(error) => self.fail_all(&chunk, &error),
         }
     }
 
     #[cold]
-    fn fail_all(&mut self, indices: &[usize], error: Error) {
+    fn fail_all(&mut self, chunk: &Chunk, error: &Error) {
         let (kind, retryable, text) = (error.kind(), error.is_retryable(), error.message().to_owned());
-        for index in indices {
+        for index in chunk.indices() {
             let copy = Error::new(kind, text.clone());
-            self.fail(*index, if retryable { copy.retryable() } else { copy });
+            self.fail(index, if retryable { copy.retryable() } else { copy });
         }
     }
 
@@ -202,10 +229,10 @@ impl<'a, T: Encode> Pipeline<'a, T> {
         if !self.batch.is_empty() {
             self.send_chunk().await;
         }
-        for (indices, receipt) in std::mem::take(&mut self.receipts) {
+        for (chunk, receipt) in std::mem::take(&mut self.receipts) {
             if let Err(failures) = receipt.await {
                 for (place, error) in failures.into_vec() {
-                    let index = indices.get(place as usize).copied().unwrap_or_default();
+                    let index = chunk.indices().nth(place as usize).unwrap_or(chunk.first);
                     self.fail(index, error);
                 }
             }

@@ -21,12 +21,29 @@ pub(crate) enum Started {
 }
 
 /// Places for futures of one type. Starting one allocates nothing once its place exists; only those that were woken are polled.
+///
+/// A future is first polled in the `next` place. Most are ready there; one that is not moves, with its box, to where its waker points.
 pub(crate) struct Slots<F> {
-    futures: Vec<Pin<Box<Option<F>>>>,
-    wakers: Vec<Waker>,
-    free: Vec<SlotIndex>,
+    next: Place<F>,
+    running: Vec<Option<Place<F>>>,
+    spare: Vec<Place<F>>,
+    made: usize,
     limit: usize,
     ready: Arc<Ready>,
+}
+
+/// A box for one future at a time, and what wakes it.
+struct Place<F> {
+    future: Pin<Box<Option<F>>>,
+    waker: Waker,
+    index: SlotIndex,
+}
+
+impl<F> Place<F> {
+    fn new(ready: &Arc<Ready>, index: SlotIndex) -> Self {
+        let waker = Arc::new(SlotWaker { ready: Arc::clone(ready), index }).into();
+        Self { future: Box::pin(None), waker, index }
+    }
 }
 
 /// Which places were woken, one bit each.
@@ -54,28 +71,45 @@ impl Wake for SlotWaker {
 impl<F: Future<Output = Verdict>> Slots<F> {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
-        let words = (0..limit.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let words = (0..=limit / 64).map(|_| AtomicU64::new(0)).collect();
         let ready = Arc::new(Ready { words, task: AtomicWaker::new() });
-        Self { futures: Vec::new(), wakers: Vec::new(), free: Vec::new(), limit, ready }
+        Self { next: Place::new(&ready, 0), running: vec![], spare: vec![], made: 1, limit, ready }
     }
 
     /// Returns how many futures run.
+    #[inline]
     pub(crate) fn running(&self) -> usize {
-        self.futures.len() - self.free.len()
+        self.made - 1 - self.spare.len()
     }
 
+    #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.running() == self.limit
     }
 
-    /// Puts a future into a free place and polls it once. The caller made sure that there is one.
+    /// Polls a future once, and keeps it if it is not ready. The caller made sure that there is room.
+    #[inline]
     pub(crate) fn start(&mut self, future: F) -> Started {
-        let index = self.free.pop().unwrap_or_else(|| self.add_place());
-        self.futures[index].as_mut().set(Some(future));
-        match self.poll_slot(index) {
+        self.next.future.as_mut().set(Some(future));
+        match poll(&mut self.next) {
             Poll::Ready(verdict) => Started::Done(verdict),
-            Poll::Pending => Started::Running(index),
+            Poll::Pending => Started::Running(self.keep_next()),
         }
+    }
+
+    #[cold]
+    fn keep_next(&mut self) -> SlotIndex {
+        let fresh = self.spare.pop().unwrap_or_else(|| {
+            self.made += 1;
+            Place::new(&self.ready, self.made - 1)
+        });
+        let kept = std::mem::replace(&mut self.next, fresh);
+        let index = kept.index;
+        if self.running.len() <= index {
+            self.running.resize_with(index + 1, || None);
+        }
+        self.running[index] = Some(kept);
+        index
     }
 
     /// Polls those that were woken; returns one that is done.
@@ -87,7 +121,7 @@ impl<F: Future<Output = Verdict>> Slots<F> {
                 let bit = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 let index = word * 64 + bit;
-                if let Poll::Ready(verdict) = self.poll_slot(index) {
+                if let Poll::Ready(verdict) = self.poll_running(index) {
                     self.ready.words[word].fetch_or(bits, SeqCst);
                     return Poll::Ready((index, verdict));
                 }
@@ -98,32 +132,36 @@ impl<F: Future<Output = Verdict>> Slots<F> {
 
     /// Drops the future of a place.
     pub(crate) fn cancel(&mut self, index: SlotIndex) {
-        if self.futures[index].is_some() {
-            self.futures[index].as_mut().set(None);
-            self.free.push(index);
+        if let Some(mut place) = self.running.get_mut(index).and_then(Option::take) {
+            place.future.as_mut().set(None);
+            self.spare.push(place);
         }
     }
 
-    fn add_place(&mut self) -> SlotIndex {
-        let index = self.futures.len();
-        self.futures.push(Box::pin(None));
-        self.wakers.push(Arc::new(SlotWaker { ready: Arc::clone(&self.ready), index }).into());
-        index
+    fn poll_running(&mut self, index: SlotIndex) -> Poll<Verdict> {
+        let Some(slot) = self.running.get_mut(index) else { return Poll::Pending };
+        let Some(place) = slot else { return Poll::Pending };
+        let polled = poll(place);
+        if polled.is_ready() {
+            self.spare.extend(slot.take());
+        }
+        polled
     }
+}
 
-    fn poll_slot(&mut self, index: SlotIndex) -> Poll<Verdict> {
-        let Some(future) = self.futures[index].as_mut().as_pin_mut() else { return Poll::Pending };
-        let mut context = Context::from_waker(&self.wakers[index]);
-        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
-        let verdict = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(verdict)) => verdict,
-            Err(panic) => Err(HandlerError::from_panic(panic.as_ref())),
-        };
-        self.futures[index].as_mut().set(None);
-        self.free.push(index);
-        Poll::Ready(verdict)
-    }
+/// Polls the future of a place, which is empty afterwards if the future is ready.
+#[inline]
+fn poll<F: Future<Output = Verdict>>(place: &mut Place<F>) -> Poll<Verdict> {
+    let Some(future) = place.future.as_mut().as_pin_mut() else { return Poll::Pending };
+    let mut context = Context::from_waker(&place.waker);
+    let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
+    let verdict = match polled {
+        Ok(Poll::Pending) => return Poll::Pending,
+        Ok(Poll::Ready(verdict)) => verdict,
+        Err(panic) => Err(HandlerError::from_panic(panic.as_ref())),
+    };
+    place.future.as_mut().set(None);
+    Poll::Ready(verdict)
 }
 
 #[cfg(test)]

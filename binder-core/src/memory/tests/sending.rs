@@ -3,19 +3,20 @@
 use std::future::poll_fn;
 
 use super::*;
-use crate::binder::OutgoingBatch;
+use crate::binder::{Envelope, OutgoingBatch};
 use crate::config::HeaderMode;
 
 /// Returns a batch of messages with an optional key and an optional partition.
 fn batch(messages: &[(Option<&str>, Option<u32>)]) -> OutgoingBatch {
-    let mut batch = OutgoingBatch::new();
+    let mut batch = OutgoingBatch::new(ContentType::TEXT);
     for (index, (key, partition)) in messages.iter().enumerate() {
         let text = index.to_string();
         let write = |bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(text.as_bytes());
-            Ok::<_, Error>(Some(ContentType::TEXT))
+            Ok::<_, Error>(true)
         };
-        batch.push_with(key.map(str::as_bytes), Headers::new(), *partition, write).unwrap();
+        let envelope = Envelope { key: key.map(str::as_bytes), partition: *partition, ..Envelope::default() };
+        batch.push_with(envelope, write).unwrap();
     }
     batch
 }
@@ -99,7 +100,7 @@ fn a_batch_keeps_its_order_in_each_partition() {
 #[test]
 fn an_empty_batch_is_taken() {
     let binder = MemoryBinder::new();
-    drop(sent(producer(&binder, "orders", 2).try_send_batch(&OutgoingBatch::new())));
+    drop(sent(producer(&binder, "orders", 2).try_send_batch(&OutgoingBatch::default())));
     assert!(binder.messages("orders").is_empty());
 }
 
@@ -182,7 +183,7 @@ async fn a_closed_producer_refuses_and_releases_those_who_wait() {
     sender.close().await.unwrap();
     assert_eq!(waiting.await.unwrap(), Some(ErrorKind::Closed));
     assert_eq!(kind(sender.try_send(outgoing(b"b"))), Some(ErrorKind::Closed));
-    assert_eq!(kind(sender.try_send_batch(&OutgoingBatch::new())), Some(ErrorKind::Closed));
+    assert_eq!(kind(sender.try_send_batch(&OutgoingBatch::default())), Some(ErrorKind::Closed));
 }
 
 #[tokio::test]
