@@ -165,6 +165,14 @@ fn settings_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn what_is_wrong_in_itself_is_refused_before_channels_are_known() {
+    for text in ["consumer: { prefetch: 3, concurrency: 4 }", "consumer: { max-attempts: 0 }", "gruop: g"] {
+        let built = yaml(&format!("stream: {{ bindings: {{ orders: {{ {text} }} }} }}")).build();
+        assert_eq!(built.unwrap_err().kind(), ErrorKind::Config, "{text}");
+    }
+}
+
+#[test]
 fn settings_that_only_look_contradictory_are_accepted() {
     for text in [
         "bindings: { orders: { group: g, consumer: { dead-letters: false, on-exhausted: stop } } }",

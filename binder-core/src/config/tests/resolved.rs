@@ -112,3 +112,19 @@ fn the_settings_of_the_application_are_read() {
     assert_eq!((stream.instance_count, stream.instance_index), (3, 2));
     assert_eq!(stream.shutdown_timeout, Duration::from_secs(90));
 }
+
+#[test]
+fn a_key_without_a_value_in_a_nearer_level_is_the_built_in_default() {
+    let text =
+        "stream: { default: { consumer: { max-attempts: 5 } }, bindings: { orders: { consumer: { max-attempts: } } } }";
+    assert_eq!(resolved(yaml(text)).bindings["orders"].properties.consumer.max_attempts, 3);
+}
+
+#[test]
+fn defaults_of_the_other_side_do_not_reach_a_channel() {
+    let text = "stream: { default: { consumer: { concurrency: 4 }, producer: { window: 4 } } }";
+    let resolved = resolved(yaml(text));
+    assert_eq!(resolved.bindings["orders"].properties.producer.window, 1000);
+    assert_eq!(resolved.bindings["invoices"].properties.consumer.concurrency, 1);
+    assert_eq!(resolved.bindings["orders"].properties.consumer.concurrency, 4);
+}
