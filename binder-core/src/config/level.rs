@@ -108,9 +108,8 @@ impl Level {
 
     /// A level that says nothing.
     pub(super) fn empty(path: &str) -> Self {
-        let mut node = Node::empty_map();
-        node.locate(path);
-        Self::split(node, &Types::new([], None))
+        let side = |name| Side { own: located(&join(path, name)), of_type: BTreeMap::new() };
+        Self { own: located(path), consumer: side("consumer"), producer: side("producer") }
     }
 
     /// Lays a later level over this one.
@@ -150,6 +149,10 @@ impl Level {
             }
         }
     }
+}
+
+fn located(path: &str) -> Node {
+    Node { path: Arc::from(path), ..Node::empty_map() }
 }
 
 /// Returns the keys below a key of a binding.
