@@ -16,6 +16,9 @@ mod runtime;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
+#[cfg(feature = "derive")]
+pub use binder_derive::{Binding, check_handler};
+pub use binding::Binding;
 pub use channel::{Input, Output};
 pub use error::{Error, ErrorKind, Result};
 pub use handler::HandlerError;
@@ -40,7 +43,6 @@ pub mod route {
 pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
-    pub use crate::binding::Binding;
     pub use crate::channel::{Input, Output};
     pub use crate::config::Config;
     pub use crate::handler::{Batch, BatchOutcome, Delivery, HandlerError, HandlerExt, Header, State};
@@ -48,16 +50,20 @@ pub mod prelude {
     pub use crate::message::{Headers, Message};
     pub use crate::route::Otherwise::{DeadLetter, Ignore};
     pub use crate::route::{header, predicate};
-    pub use crate::{Application, Error, ErrorKind, every, shutdown_signal};
+    pub use crate::{Application, Binding, Error, ErrorKind, every, shutdown_signal};
+    #[cfg(feature = "derive")]
+    pub use crate::check_handler;
 }
 
 /// What generated code refers to; not for people.
 #[doc(hidden)]
 pub mod __private {
-    pub use std::option::Option;
-
-    pub use crate::binding::{Binding, Declare, InputField, Open, OutputField};
-    pub use crate::channel::{Input, Key, KeyOf, Output, Processor, Sink, Source};
+    pub use crate::binding::{
+        Binding, Declare, InputField, OneInput, OneOutput, Open, OutputField, Receives, Sends, nested,
+    };
+    pub use crate::channel::Key;
     pub use crate::error::Result;
     pub use crate::handler::HeaderType;
+    pub use std::option::Option;
+    pub use std::unreachable;
 }

@@ -2,6 +2,10 @@
 //!
 //! `#[derive(Binding)]` writes the implementation; nobody else needs this module's methods.
 
+mod field;
+
+pub use field::{InputField, Nested, OneInput, OneOutput, OutputField, Receives, Sends, nested};
+
 use crate::Result;
 use crate::channel::{Input, KeyOf, Output};
 use crate::codec::{Decode, Encode};
@@ -55,10 +59,10 @@ impl Declare {
     }
 
     /// Names the channels of a nested binding, each with `prefix` before its name.
-    pub fn nested<B: Binding>(&mut self, prefix: &str) {
+    pub fn nested<B>(&mut self, prefix: &str, nested: &Nested<B>) {
         let outer = self.prefix.len();
         self.prefix.push_str(prefix);
-        B::declare(self);
+        (nested.declare)(self);
         self.prefix.truncate(outer);
     }
 }
@@ -82,65 +86,47 @@ impl<'a> Open<'a> {
     }
 
     /// Opens an input.
-    pub fn input<F: InputField>(&mut self, name: &str) -> Result<F> {
+    pub fn input<F, T>(&mut self, name: &str) -> Result<F>
+    where
+        F: InputField<Payload = T>,
+        T: Decode,
+    {
+        self.generic_input(name)
+    }
+
+    /// Opens an input whose payload has parameters; that it [can be received](Receives) is a bound of the binding.
+    pub fn generic_input<F, T>(&mut self, name: &str) -> Result<F>
+    where
+        F: InputField<Payload = T>,
+    {
         let core = self.opener.input(&format!("{}{name}", self.prefix))?;
         Ok(F::from_input(Input::new(core)))
     }
 
     /// Opens an output whose messages take their key from the payload, if `key` is given.
-    pub fn output<F: OutputField>(&mut self, name: &str, key: Option<KeyOf<F::Payload>>) -> Result<F> {
+    pub fn output<F, T>(&mut self, name: &str, key: Option<KeyOf<T>>) -> Result<F>
+    where
+        F: OutputField<Payload = T>,
+        T: Encode,
+    {
+        self.generic_output(name, key)
+    }
+
+    /// Opens an output whose payload has parameters; that it [can be sent](Sends) is a bound of the binding.
+    pub fn generic_output<F, T>(&mut self, name: &str, key: Option<KeyOf<T>>) -> Result<F>
+    where
+        F: OutputField<Payload = T>,
+    {
         let core = self.opener.output(&format!("{}{name}", self.prefix))?;
         Ok(F::from_output(Output::new(core, key)))
     }
 
     /// Opens a nested binding.
-    pub fn nested<B: Binding>(&mut self, prefix: &str) -> Result<B> {
+    pub fn nested<B>(&mut self, prefix: &str, nested: &Nested<B>) -> Result<B> {
         let outer = self.prefix.len();
         self.prefix.push_str(prefix);
-        let nested = B::open(self);
+        let opened = (nested.open)(self);
         self.prefix.truncate(outer);
-        nested
-    }
-}
-
-/// A field type that `#[input]` may stand on: [`Input<T>`].
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be an input channel",
-    label = "expected `Input<T>`",
-    note = "an `#[input]` receives: its type is `binder_core::Input<T>` with a `T` that implements `serde::Deserialize`"
-)]
-pub trait InputField {
-    /// What arrives.
-    type Payload;
-    /// Makes the field of the channel.
-    fn from_input(input: Input<Self::Payload>) -> Self;
-}
-
-/// A field type that `#[output]` may stand on: [`Output<T>`].
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be an output channel",
-    label = "expected `Output<T>`",
-    note = "an `#[output]` sends: its type is `binder_core::Output<T>` with a `T` that implements `serde::Serialize`"
-)]
-pub trait OutputField {
-    /// What is sent.
-    type Payload;
-    /// Makes the field of the channel.
-    fn from_output(output: Output<Self::Payload>) -> Self;
-}
-
-impl<T: Decode> InputField for Input<T> {
-    type Payload = T;
-
-    fn from_input(input: Input<T>) -> Self {
-        input
-    }
-}
-
-impl<T: Encode> OutputField for Output<T> {
-    type Payload = T;
-
-    fn from_output(output: Output<T>) -> Self {
-        output
+        opened
     }
 }

@@ -26,7 +26,7 @@ macro_rules! text_keys {
     };
 }
 
-text_keys!(i8, i16, i32, i64, i128, isize, u16, u32, u64, u128, usize, bool);
+text_keys!(i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize, bool);
 
 macro_rules! byte_keys {
     ($($type:ty),*) => {

@@ -17,6 +17,11 @@ pub use ready_made::{ProcessorBinding, SinkBinding, SourceBinding};
 pub use send_all::SendAllError;
 
 /// A set of channels with exactly one output. `#[derive(Binding)]` implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source",
+    label = "has not exactly one output",
+    note = "`#[derive(Binding)]` makes a source of a struct with exactly one `#[output]` and no nested `#[binding]`"
+)]
 pub trait Source {
     /// What is sent.
     type Output;
@@ -25,6 +30,11 @@ pub trait Source {
 }
 
 /// A set of channels with exactly one input. `#[derive(Binding)]` implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a sink",
+    label = "has not exactly one input",
+    note = "`#[derive(Binding)]` makes a sink of a struct with exactly one `#[input]` and no nested `#[binding]`"
+)]
 pub trait Sink {
     /// What arrives.
     type Input;
@@ -32,8 +42,15 @@ pub trait Sink {
     fn into_input(self) -> Input<Self::Input>;
 }
 
-/// A set of channels with exactly one input and one output. `#[derive(Binding)]` implements it.
+/// A set of channels with exactly one input and one output: what is both a [`Sink`] and a [`Source`].
 pub trait Processor: Source + Sink {
     /// Returns both ends.
     fn into_channels(self) -> (Input<Self::Input>, Output<<Self as Source>::Output>);
+}
+
+impl<P: Source + Sink> Processor for P {
+    fn into_channels(self) -> (Input<Self::Input>, Output<<Self as Source>::Output>) {
+        let output = self.output().clone();
+        (self.into_input(), output)
+    }
 }

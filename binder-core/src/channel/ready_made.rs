@@ -1,6 +1,6 @@
 //! Bindings for services with one channel.
 
-use super::{Input, Output, Processor, Sink, Source};
+use super::{Input, Output, Sink, Source};
 use crate::Result;
 use crate::binding::{Binding, Declare, Open};
 use crate::codec::{Decode, Encode};
@@ -88,11 +88,5 @@ impl<I, O> Sink for ProcessorBinding<I, O> {
 
     fn into_input(self) -> Input<I> {
         self.input
-    }
-}
-
-impl<I, O> Processor for ProcessorBinding<I, O> {
-    fn into_channels(self) -> (Input<I>, Output<O>) {
-        (self.input, self.output)
     }
 }

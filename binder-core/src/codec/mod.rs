@@ -29,12 +29,22 @@ use crate::message::ContentType;
 use crate::{Error, ErrorKind, Result};
 
 /// A payload that can be sent: every `Serialize` type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent",
+    label = "not a payload that can be sent",
+    note = "what is sent implements `serde::Serialize` and is `Send + Sync + 'static`: put `#[derive(serde::Serialize)]` on it"
+)]
 pub trait Encode: Send + Sync + 'static {
     /// Appends the bytes of this payload in the given content type. After an error `out` may end with a part of them.
     fn encode(&self, codecs: &Codecs, content_type: &ContentType, out: &mut Vec<u8>) -> Result<()>;
 }
 
 /// A payload that can be received: every `DeserializeOwned` type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be received",
+    label = "not a payload that can be received",
+    note = "what is received implements `serde::Deserialize`, borrows nothing and is `Send`: put `#[derive(serde::Deserialize)]` on it"
+)]
 pub trait Decode: Sized + Send + 'static {
     /// Reads a payload from bytes in the given content type.
     fn decode(codecs: &Codecs, content_type: &ContentType, bytes: &[u8]) -> Result<Self>;
@@ -87,6 +97,7 @@ impl Codecs {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + Send + Sync + 'static> Encode for T {
     #[inline]
     fn encode(&self, codecs: &Codecs, content_type: &ContentType, out: &mut Vec<u8>) -> Result<()> {
@@ -101,6 +112,7 @@ impl<T: Serialize + Send + Sync + 'static> Encode for T {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + Send + 'static> Decode for T {
     #[inline]
     fn decode(codecs: &Codecs, content_type: &ContentType, bytes: &[u8]) -> Result<Self> {
