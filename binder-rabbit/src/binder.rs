@@ -1,0 +1,173 @@
+//! The binder: two connections, and what is opened over them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use binder_core::binder::{
+    Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterStore, Delay,
+    Producer, ProducerBinding, Seek, SharedBinder, Transactions,
+};
+use binder_core::config::{ProducerProperties, Start};
+use binder_core::{Error, ErrorKind, Result};
+
+use crate::config::{RabbitConsumerProperties, RabbitProducerProperties, RabbitProperties};
+use crate::consumer::RabbitConsumer;
+use crate::link::Link;
+use crate::names;
+use crate::producer::RabbitProducer;
+use crate::topology::{ProducerPlan, QueuePlan, consumer_queues};
+
+/// Makes RabbitMQ binders, for the application's builder.
+pub fn factory() -> impl BinderFactory {
+    |context: &BinderContext| RabbitBinder::new(context).map(SharedBinder::new)
+}
+
+/// Connects channels to RabbitMQ. Opens its two connections when the first binding needs them.
+pub struct RabbitBinder {
+    name: Arc<str>,
+    publish: Arc<Link>,
+    consume: Arc<Link>,
+}
+
+impl RabbitBinder {
+    /// Makes a binder from its configuration, without connecting.
+    pub fn new(context: &BinderContext) -> Result<Self> {
+        let settings: RabbitProperties = context.section.read()?;
+        let settings = Arc::new(settings);
+        let name: Arc<str> = context.name.as_str().into();
+        let link = |role| Arc::new(Link::new(Arc::clone(&name), role, Arc::clone(&settings)));
+        Ok(Self { publish: link("publish"), consume: link("consume"), name })
+    }
+
+    /// Returns what this binder supports.
+    pub fn supports() -> Capability {
+        let mut capability = Capability::default();
+        capability.partitions = true;
+        capability.unroutable = true;
+        capability.durable = true;
+        capability
+    }
+}
+
+#[async_trait]
+impl Binder for RabbitBinder {
+    fn capability(&self) -> Capability {
+        Self::supports()
+    }
+
+    fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
+        let settings: RabbitConsumerProperties = binding.section.read()?;
+        check_input(binding, &settings)
+    }
+
+    fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
+        let settings: RabbitProducerProperties = binding.section.read()?;
+        check_output(&binding.properties)?;
+        binding.properties.required_groups.iter().try_for_each(|group| names::check("group", group))?;
+        names::check("destination", &binding.destination)?;
+        if binding.properties.partition_count > 1 {
+            names::check_key(&names::partition(&binding.destination, binding.properties.partition_count - 1))?;
+        }
+        ProducerPlan::new(binding, &settings).check()
+    }
+
+    async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
+        let settings: RabbitConsumerProperties = binding.section.read()?;
+        check_input(binding, &settings)?;
+        let consumer = RabbitConsumer::open(&self.consume, &self.publish, binding, &settings).await?;
+        tracing::info!(binder = %self.name, channel = %binding.channel, ?consumer, "consuming");
+        Ok(Box::new(consumer))
+    }
+
+    async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
+        self.check_producer(binding)?;
+        let settings: RabbitProducerProperties = binding.section.read()?;
+        let producer = RabbitProducer::open(Arc::clone(&self.publish), binding, &settings).await?;
+        tracing::info!(binder = %self.name, channel = %binding.channel, destination = binding.destination, "publishing");
+        Ok(Arc::new(producer))
+    }
+
+    fn health(&self) -> BinderHealth {
+        let known = [self.publish.health(), self.consume.health()];
+        let mut known = known.into_iter().flatten().peekable();
+        if known.peek().is_none() {
+            return BinderHealth::Connecting("not connected yet".to_owned());
+        }
+        known.find(|health| *health != BinderHealth::Up).unwrap_or(BinderHealth::Up)
+    }
+
+    async fn close(&self) -> Result<()> {
+        futures::join!(self.publish.close(), self.consume.close());
+        Ok(())
+    }
+
+    fn delay(&self) -> Option<&dyn Delay> {
+        None
+    }
+
+    fn seek(&self) -> Option<&dyn Seek> {
+        None
+    }
+
+    fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
+        None
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        None
+    }
+}
+
+impl fmt::Debug for RabbitBinder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = &self.publish.settings().url;
+        f.debug_struct("RabbitBinder").field("name", &self.name).field("url", url).finish_non_exhaustive()
+    }
+}
+
+fn refuse(text: impl Into<String>) -> Result<()> {
+    Err(Error::new(ErrorKind::Config, text.into()))
+}
+
+fn check_input(binding: &ConsumerBinding, settings: &RabbitConsumerProperties) -> Result<()> {
+    if binding.destinations.is_empty() {
+        return refuse("the input names no destination");
+    }
+    if let Some(group) = &binding.group {
+        names::check("group", group)?;
+    }
+    for destination in &binding.destinations {
+        names::check("destination", destination)?;
+    }
+    let properties = &binding.properties;
+    if properties.prefetch.is_some_and(|prefetch| prefetch == 0 || prefetch > u32::from(u16::MAX)) {
+        return refuse(format!("`prefetch` must be 1 to {}", u16::MAX));
+    }
+    if binding.group.is_some() && properties.start == Some(Start::Latest) {
+        let text = "`start: latest` of a named group: a RabbitMQ queue holds what came since it was declared";
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    if binding.group.is_none() && properties.start == Some(Start::Earliest) {
+        let text = "`start: earliest` without a group: an anonymous queue holds what came since it was declared";
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    if !properties.partitioned && settings.partitions.is_some() {
+        return refuse("`rabbit.partitions` needs `partitioned: true`");
+    }
+    let queues = consumer_queues(binding, settings);
+    if queues.is_empty() {
+        return refuse(format!("instance {} has no partition: there are fewer than instances", binding.instance.index));
+    }
+    queues.iter().try_for_each(QueuePlan::check)
+}
+
+fn check_output(properties: &ProducerProperties) -> Result<()> {
+    if properties.window == 0 {
+        return refuse("`window` must be at least 1");
+    }
+    if properties.partition_count == 0 {
+        return refuse("`partition-count` must be at least 1");
+    }
+    Ok(())
+}

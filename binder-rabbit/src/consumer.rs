@@ -1,0 +1,300 @@
+//! The receiving half of a channel.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use binder_core::Result;
+use binder_core::binder::{Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received, Status};
+use binder_core::config::HeaderMode;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::backoff::Backoff;
+use crate::config::RabbitConsumerProperties;
+use crate::dead_letters::DeadLetters;
+use crate::error;
+use crate::lane::{Ended, Lane, Reading};
+use crate::link::Link;
+use crate::topology::consumer_queues;
+use crate::view::Batch;
+
+/// How many deliveries may be unsettled at once unless the configuration says it.
+pub(crate) const DEFAULT_PREFETCH: u32 = 256;
+
+/// Reads the queues of one binding. A channel for each, so that one that fails leaves its siblings alone, and so that delivery tags, which
+/// count by channel, grow in the order in which deliveries are handed out.
+pub(crate) struct RabbitConsumer {
+    link: Arc<Link>,
+    status: Status,
+    seats: Vec<Seat>,
+    /// Where the next look for deliveries begins, so that no queue waits for ever.
+    next: usize,
+    lost: Vec<LaneId>,
+    paused: Arc<AtomicBool>,
+    ids: LaneIds,
+    dead_letters: Option<Arc<DeadLetters>>,
+    ignored: u64,
+}
+
+/// A queue and what reads it at the moment.
+struct Seat {
+    reading: Arc<Reading>,
+    backoff: Backoff,
+    state: Seated,
+}
+
+enum Seated {
+    Reading(Lane),
+    Opening(BoxFuture<'static, Result<Lane>>),
+    Failed,
+}
+
+#[derive(Default)]
+struct LaneIds(u32);
+
+impl LaneIds {
+    fn next(&mut self) -> LaneId {
+        self.0 += 1;
+        LaneId(self.0)
+    }
+}
+
+impl RabbitConsumer {
+    /// Connects, declares and starts to consume.
+    pub(crate) async fn open(
+        consume: &Arc<Link>,
+        publish: &Arc<Link>,
+        binding: &ConsumerBinding,
+        settings: &RabbitConsumerProperties,
+    ) -> Result<Self> {
+        let properties = &binding.properties;
+        let prefetch = properties.prefetch.unwrap_or(DEFAULT_PREFETCH);
+        let mut ids = LaneIds::default();
+        let mut seats = Vec::new();
+        let mut fallback = None;
+        for plan in consumer_queues(binding, settings) {
+            let reading = Arc::new(Reading {
+                link: Arc::clone(consume),
+                plan,
+                prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+                with_headers: properties.header_mode == HeaderMode::Headers,
+            });
+            let lane = reading.open(ids.next(), false).await?;
+            fallback = fallback.or_else(|| lane.origin.dead_letters.clone());
+            let backoff = Backoff::new(&consume.settings().reconnect);
+            seats.push(Seat { reading, backoff, state: Seated::Reading(lane) });
+        }
+        let dead_letters = fallback.map(|route| Arc::new(DeadLetters::new(Arc::clone(publish), route)));
+        binding.status.up();
+        Ok(Self {
+            link: Arc::clone(consume),
+            status: binding.status.clone(),
+            seats,
+            next: 0,
+            lost: Vec::new(),
+            paused: Arc::new(AtomicBool::new(false)),
+            ids,
+            dead_letters,
+            ignored: 0,
+        })
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Received<'static>>> {
+        if !self.lost.is_empty() {
+            return Poll::Ready(Ok(Received::Lost(std::mem::take(&mut self.lost))));
+        }
+        let count = self.seats.len();
+        for step in 0..count {
+            let index = (self.next + step) % count;
+            match self.poll_seat(index, context, max) {
+                Poll::Ready(Ok(Some(batch))) => {
+                    self.next = index + 1;
+                    return Poll::Ready(Ok(Received::Batch(Box::new(batch))));
+                }
+                Poll::Ready(Ok(None)) => {
+                    return Poll::Ready(Ok(Received::Lost(std::mem::take(&mut self.lost))));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+        }
+        self.flush();
+        Poll::Pending
+    }
+
+    /// Ready with a batch, or with nothing if the lane was lost.
+    fn poll_seat(&mut self, index: usize, context: &mut Context<'_>, max: usize) -> Poll<Result<Option<Batch>>> {
+        loop {
+            let seat = &mut self.seats[index];
+            match &mut seat.state {
+                Seated::Failed => return Poll::Ready(Err(error::closed())),
+                Seated::Opening(opening) => match opening.as_mut().poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(error)) => {
+                        seat.state = Seated::Failed;
+                        return Poll::Ready(Err(error));
+                    }
+                    Poll::Ready(Ok(lane)) => self.seated(index, lane),
+                },
+                Seated::Reading(lane) => match lane.poll(context, max) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(deliveries)) => {
+                        seat.backoff.reset();
+                        let (lane, origin) = (lane.id, Arc::clone(&lane.origin));
+                        return Poll::Ready(Ok(Some(Batch { lane, origin, deliveries })));
+                    }
+                    Poll::Ready(Err(Ended(reason))) => {
+                        self.lane_lost(index, reason);
+                        return Poll::Ready(Ok(None));
+                    }
+                },
+            }
+        }
+    }
+
+    fn seated(&mut self, index: usize, mut lane: Lane) {
+        let seat = &mut self.seats[index];
+        // The intake may have been paused or resumed while the lane was opened.
+        if !seat.reading.plan.is_anonymous() {
+            if self.paused.load(Ordering::Relaxed) { lane.pause() } else { lane.resume() }
+        }
+        tracing::info!(binder = self.link.binder(), queue = seat.reading.plan.label(), "consuming again");
+        seat.state = Seated::Reading(lane);
+        if self.seats.iter().all(|seat| matches!(seat.state, Seated::Reading(_))) {
+            self.status.up();
+        }
+    }
+
+    fn lane_lost(&mut self, index: usize, reason: String) {
+        let id = self.ids.next();
+        let seat = &mut self.seats[index];
+        let wait = seat.backoff.wait();
+        let (reading, status) = (Arc::clone(&seat.reading), self.status.clone());
+        let backoff = Backoff::new(&reading.link.settings().reconnect);
+        let (binder, queue) = (self.link.binder(), reading.plan.label());
+        tracing::warn!(binder, queue, reason, "no longer consuming");
+        status.connecting(reason);
+        let reopening = Reopening { reading, status, id, backoff, paused: Arc::clone(&self.paused) };
+        let opening = Seated::Opening(reopening.run(wait).boxed());
+        if let Seated::Reading(lane) = std::mem::replace(&mut seat.state, opening) {
+            self.lost.push(lane.id);
+        }
+    }
+
+    fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.seats.iter_mut().filter_map(|seat| match &mut seat.state {
+            Seated::Reading(lane) => Some(lane),
+            _ => None,
+        })
+    }
+
+    fn flush(&mut self) {
+        self.lanes().for_each(Lane::flush);
+    }
+
+    fn named(&self) -> bool {
+        self.seats.iter().all(|seat| !seat.reading.plan.is_anonymous())
+    }
+}
+
+/// Brings a lane back.
+struct Reopening {
+    reading: Arc<Reading>,
+    status: Status,
+    id: LaneId,
+    backoff: Backoff,
+    paused: Arc<AtomicBool>,
+}
+
+impl Reopening {
+    async fn run(mut self, first: std::time::Duration) -> Result<Lane> {
+        let mut wait = first;
+        loop {
+            tokio::time::sleep(wait).await;
+            match self.reading.open(self.id, self.paused.load(Ordering::Relaxed)).await {
+                Ok(lane) => return Ok(lane),
+                Err(error) if !error.is_retryable() => return Err(error),
+                Err(error) => {
+                    let queue = self.reading.plan.label();
+                    tracing::debug!(binder = self.reading.link.binder(), queue, %error, "not consuming yet");
+                    self.status.connecting(error.message());
+                }
+            }
+            wait = self.backoff.wait();
+        }
+    }
+}
+
+impl Consumer for RabbitConsumer {
+    fn try_recv_many(&mut self, max: usize) -> Result<Option<Received<'_>>> {
+        match self.poll(&mut Context::from_waker(Waker::noop()), max.max(1)) {
+            Poll::Ready(received) => received.map(Some),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    fn recv_many(&mut self, max: usize) -> BoxFuture<'_, Result<Received<'_>>> {
+        Box::pin(poll_fn(move |context| self.poll(context, max.max(1))))
+    }
+
+    fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()> {
+        if let Some(lane) = self.lanes().find(|known| known.id == lane) {
+            return lane.settle(sequence);
+        }
+        self.ignored += 1;
+        tracing::debug!(binder = self.link.binder(), ignored = self.ignored, "settled too late, ignored");
+        Ok(())
+    }
+
+    fn release<'a>(&'a mut self, _: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
+        // Nothing is ever revoked.
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        self.paused.store(true, Ordering::Relaxed);
+        if self.named() {
+            self.lanes().for_each(Lane::pause);
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        self.paused.store(false, Ordering::Relaxed);
+        if self.named() {
+            self.lanes().for_each(Lane::resume);
+        }
+        Ok(())
+    }
+
+    fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
+        let sink = Arc::clone(self.dead_letters.as_ref()?);
+        Some(sink)
+    }
+
+    fn default_prefetch(&self) -> u32 {
+        DEFAULT_PREFETCH
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        let lanes = self.seats.into_iter().filter_map(|seat| match seat.state {
+            Seated::Reading(lane) => Some(lane.close()),
+            _ => None,
+        });
+        let closing = futures::future::join_all(lanes);
+        async move { closing.await.into_iter().find(Result::is_err).unwrap_or(Ok(())) }.boxed()
+    }
+}
+
+impl fmt::Debug for RabbitConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let queues: Vec<_> = self.seats.iter().map(|seat| seat.reading.plan.label()).collect();
+        f.debug_struct("RabbitConsumer")
+            .field("queues", &queues)
+            .field("ignored", &self.ignored)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,252 @@
+//! One queue that is read over one channel.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use binder_core::binder::LaneId;
+use binder_core::{Error, ErrorKind, Result};
+use futures::Stream;
+use futures::future::BoxFuture;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+
+use crate::error;
+use crate::link::Link;
+use crate::poll::start;
+use crate::topology::QueuePlan;
+use crate::view::Origin;
+
+/// How a queue is read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) link: Arc<Link>,
+    pub(crate) plan: QueuePlan,
+    pub(crate) prefetch: u16,
+    pub(crate) with_headers: bool,
+}
+
+/// A channel over which a queue is read.
+pub(crate) struct Lane {
+    pub(crate) id: LaneId,
+    pub(crate) origin: Arc<Origin>,
+    queue: String,
+    channel: Channel,
+    intake: Intake,
+    paused: bool,
+    /// Why the lane ended, while its last deliveries are handed out.
+    ended: Option<String>,
+    /// Consumers that were cancelled; what still comes from them goes back to the queue.
+    cancelled: Vec<Consumer>,
+    received: u64,
+    settled: u64,
+    acked: u64,
+    ack_every: u64,
+}
+
+enum Intake {
+    Open(Consumer),
+    Opening(BoxFuture<'static, lapin::Result<Consumer>>),
+    Paused,
+}
+
+/// Why a lane ended.
+pub(crate) struct Ended(pub(crate) String);
+
+impl Reading {
+    /// Declares the queue, opens a channel and consumes, unless the intake is paused.
+    pub(crate) async fn open(&self, id: LaneId, paused: bool) -> Result<Lane> {
+        let live = self.link.get().await?;
+        let declared = self.plan.declare(&live).await?;
+        let channel = live.channel().await?;
+        let refused = |cause| error::declare("queue", &declared.name, cause);
+        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await.map_err(refused)?;
+        let intake = if paused && !self.plan.is_anonymous() {
+            Intake::Paused
+        } else {
+            Intake::Open(consume(channel.clone(), declared.name.clone()).await.map_err(refused)?)
+        };
+        let origin = Arc::new(Origin {
+            destination: Arc::clone(&self.plan.destination),
+            partition: self.plan.partition,
+            dead_letters: declared.dead_letters.clone(),
+            with_headers: self.with_headers,
+        });
+        let queue = declared.name;
+        let ack_every = u64::from(self.prefetch / 4).max(1);
+        Ok(Lane {
+            id,
+            origin,
+            queue,
+            channel,
+            paused: matches!(intake, Intake::Paused),
+            intake,
+            ended: None,
+            cancelled: Vec::new(),
+            received: 0,
+            settled: 0,
+            acked: 0,
+            ack_every,
+        })
+    }
+}
+
+async fn consume(channel: Channel, queue: String) -> lapin::Result<Consumer> {
+    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+}
+
+impl Lane {
+    /// Takes what is there, at most `max` deliveries, at least one.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Vec<Delivery>, Ended>> {
+        if let Some(reason) = self.ended.take() {
+            return Poll::Ready(Err(Ended(reason)));
+        }
+        self.return_cancelled(context)?;
+        let mut deliveries = Vec::new();
+        loop {
+            match self.poll_delivery(context) {
+                Poll::Ready(Ok(delivery)) => {
+                    self.received = delivery.delivery_tag;
+                    deliveries.push(delivery);
+                    if deliveries.len() >= max {
+                        break;
+                    }
+                }
+                Poll::Ready(Err(Ended(reason))) => {
+                    self.ended = Some(reason);
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        // What lies in the buffer of a channel that is gone will come again, and could not be settled.
+        if !self.channel.status().connected() {
+            let reason = self.ended.take().unwrap_or_else(|| "the channel was closed".to_owned());
+            return Poll::Ready(Err(Ended(reason)));
+        }
+        if !deliveries.is_empty() {
+            return Poll::Ready(Ok(deliveries));
+        }
+        match self.ended.take() {
+            Some(reason) => Poll::Ready(Err(Ended(reason))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Result<Delivery, Ended>> {
+        loop {
+            match &mut self.intake {
+                Intake::Paused => return Poll::Pending,
+                Intake::Opening(opening) => match opening.as_mut().poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(consumer)) => self.opened(consumer),
+                    Poll::Ready(Err(cause)) => return Poll::Ready(Err(Ended(error::text(&cause)))),
+                },
+                Intake::Open(consumer) => {
+                    return Pin::new(consumer).poll_next(context).map(|next| match next {
+                        Some(Ok(delivery)) => Ok(delivery),
+                        Some(Err(cause)) => Err(Ended(error::text(&cause))),
+                        None => Err(Ended(format!("the broker cancelled the consumer of queue `{}`", self.queue))),
+                    });
+                }
+            }
+        }
+    }
+
+    fn opened(&mut self, consumer: Consumer) {
+        if self.paused {
+            self.cancel(consumer);
+        } else {
+            self.intake = Intake::Open(consumer);
+        }
+    }
+
+    fn cancel(&mut self, consumer: Consumer) {
+        let _ = start(self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()));
+        self.cancelled.push(consumer);
+        self.intake = Intake::Paused;
+    }
+
+    fn return_cancelled(&mut self, context: &mut Context<'_>) -> Result<(), Ended> {
+        let channel = &self.channel;
+        let mut ended = None;
+        self.cancelled.retain_mut(|consumer| {
+            loop {
+                match Pin::new(&mut *consumer).poll_next(context) {
+                    Poll::Pending => return true,
+                    Poll::Ready(None) => return false,
+                    Poll::Ready(Some(Ok(delivery))) => {
+                        let requeue = BasicNackOptions { multiple: false, requeue: true };
+                        let _ = start(channel.basic_nack(delivery.delivery_tag, requeue));
+                    }
+                    Poll::Ready(Some(Err(cause))) => {
+                        ended = Some(Ended(error::text(&cause)));
+                        return false;
+                    }
+                }
+            }
+        });
+        ended.map_or(Ok(()), Err)
+    }
+
+    /// Notes that everything up to `sequence` is done, and tells the broker now and then.
+    pub(crate) fn settle(&mut self, sequence: u64) -> Result<()> {
+        if sequence > self.received {
+            let text = format!("delivery {sequence} is settled, {} was the last", self.received);
+            return Err(Error::new(ErrorKind::Unexpected, text));
+        }
+        self.settled = self.settled.max(sequence);
+        if self.settled - self.acked >= self.ack_every {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Tells the broker what is settled. Does not wait: frames keep their order, so that a close comes after it. The tag that is named is
+    /// always one that was handed out and not acknowledged yet; the broker closes the channel on any other.
+    pub(crate) fn flush(&mut self) {
+        if self.settled > self.acked && self.channel.status().connected() {
+            let _ = start(self.channel.basic_ack(self.settled, BasicAckOptions { multiple: true }));
+            self.acked = self.settled;
+        }
+    }
+
+    /// Stops the intake and gives back what was not handed out.
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+        match std::mem::replace(&mut self.intake, Intake::Paused) {
+            Intake::Open(consumer) => {
+                self.cancel(consumer);
+                let nobody = &mut Context::from_waker(Waker::noop());
+                if let Err(Ended(reason)) = self.return_cancelled(nobody) {
+                    self.ended = Some(reason);
+                }
+            }
+            // It can be cancelled only when the broker has said its tag.
+            opening @ Intake::Opening(_) => self.intake = opening,
+            Intake::Paused => {}
+        }
+    }
+
+    /// Consumes again.
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+        if matches!(self.intake, Intake::Paused) {
+            self.intake = Intake::Opening(Box::pin(consume(self.channel.clone(), self.queue.clone())));
+        }
+    }
+
+    /// Tells the broker what is settled and leaves; the rest goes back to the queue.
+    pub(crate) async fn close(mut self) -> Result<()> {
+        let untold = self.settled > self.acked;
+        self.flush();
+        match self.channel.close(200, "closed".into()).await {
+            Ok(()) => Ok(()),
+            // The broker forgot the channel already; nothing settled is left untold.
+            Err(_) if !untold => Ok(()),
+            Err(cause) => Err(error::lost(cause)),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! One connection to the broker, made anew when it is lost.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use binder_core::binder::BinderHealth;
+use binder_core::{Error, ErrorKind, Result};
+use futures::StreamExt;
+use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
+use lapin::{Channel, Connection, ConnectionProperties, Event};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::config::RabbitProperties;
+use crate::error;
+use crate::poll::lock;
+
+/// A failed attempt is not repeated sooner, however many ask: they get its error.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// The frame size that RabbitMQ offers unless told otherwise.
+const USUAL_FRAME_MAX: u32 = 131_072;
+
+/// One of the binder's two connections. Everyone who needs a channel asks here; the first who asks connects, the others wait for it.
+pub(crate) struct Link {
+    binder: Arc<str>,
+    role: &'static str,
+    settings: Arc<RabbitProperties>,
+    turn: tokio::sync::Mutex<()>,
+    known: Mutex<Known>,
+    closed: AtomicBool,
+    frame_max: AtomicU32,
+}
+
+struct Known {
+    live: Option<Arc<Live>>,
+    failure: Option<Failure>,
+}
+
+struct Failure {
+    at: Instant,
+    kind: ErrorKind,
+    message: String,
+}
+
+/// A connection that was made.
+pub(crate) struct Live {
+    connection: Connection,
+    gone: watch::Receiver<Option<String>>,
+    blocked: watch::Receiver<Option<String>>,
+}
+
+impl Live {
+    /// Opens a channel.
+    pub(crate) async fn channel(&self) -> Result<Channel> {
+        self.connection.create_channel().await.map_err(error::lost)
+    }
+
+    /// Waits until the connection is lost and returns why.
+    pub(crate) fn lost(&self) -> impl Future<Output = String> + Send + use<> {
+        let mut gone = self.gone.clone();
+        async move {
+            let reason = gone.wait_for(Option::is_some).await.map(|reason| reason.clone());
+            reason.ok().flatten().unwrap_or_else(|| "the connection was closed".to_owned())
+        }
+    }
+
+    /// Follows whether the broker holds back publishers, and why.
+    pub(crate) fn blocked(&self) -> watch::Receiver<Option<String>> {
+        self.blocked.clone()
+    }
+
+    fn usable(&self) -> bool {
+        self.connection.status().connected() && self.gone.borrow().is_none()
+    }
+}
+
+impl Link {
+    pub(crate) fn new(binder: Arc<str>, role: &'static str, settings: Arc<RabbitProperties>) -> Self {
+        Self {
+            binder,
+            role,
+            settings,
+            turn: tokio::sync::Mutex::new(()),
+            known: Mutex::new(Known { live: None, failure: None }),
+            closed: AtomicBool::new(false),
+            frame_max: AtomicU32::new(USUAL_FRAME_MAX),
+        }
+    }
+
+    /// Returns the name of the entry of `binders`.
+    pub(crate) fn binder(&self) -> &str {
+        &self.binder
+    }
+
+    pub(crate) fn settings(&self) -> &RabbitProperties {
+        &self.settings
+    }
+
+    /// Returns how large a frame may be.
+    pub(crate) fn frame_max(&self) -> usize {
+        self.frame_max.load(Ordering::Relaxed) as usize
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Returns the connection; makes it if there is none.
+    pub(crate) async fn get(&self) -> Result<Arc<Live>> {
+        if let Some(live) = self.current()? {
+            return Ok(live);
+        }
+        let _turn = self.turn.lock().await;
+        if let Some(live) = self.current()? {
+            return Ok(live);
+        }
+        if let Some(failure) = self.recent_failure() {
+            return Err(failure);
+        }
+        match self.connect().await {
+            Ok(live) => self.keep(live).await,
+            Err(error) => {
+                let (at, kind, message) = (Instant::now(), error.kind(), error.message().to_owned());
+                lock(&self.known).failure = Some(Failure { at, kind, message });
+                Err(error)
+            }
+        }
+    }
+
+    async fn keep(&self, live: Arc<Live>) -> Result<Arc<Live>> {
+        {
+            let mut known = lock(&self.known);
+            known.failure = None;
+            known.live = Some(Arc::clone(&live));
+        }
+        if self.is_closed() {
+            self.close().await;
+            return Err(error::closed());
+        }
+        tracing::info!(binder = %self.binder, role = self.role, broker = %self.settings.url, "connected");
+        Ok(live)
+    }
+
+    /// Returns whether there is a connection, or nothing if none was ever wanted; never waits.
+    pub(crate) fn health(&self) -> Option<BinderHealth> {
+        let known = lock(&self.known);
+        Some(match (&known.live, &known.failure) {
+            (Some(live), _) if live.usable() => BinderHealth::Up,
+            (_, Some(failure)) => BinderHealth::Connecting(failure.message.clone()),
+            (Some(live), None) => {
+                let reason = live.gone.borrow().clone();
+                BinderHealth::Connecting(reason.unwrap_or_else(|| "the connection was lost".to_owned()))
+            }
+            (None, None) => return None,
+        })
+    }
+
+    /// Closes the connection; there will be no other.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        let live = lock(&self.known).live.take();
+        if let Some(live) = live.filter(|live| live.usable()) {
+            let closing = live.connection.close(200, "closed".into());
+            if timeout(self.settings.connect_timeout, closing).await.is_err() {
+                tracing::warn!(binder = %self.binder, role = self.role, "the broker did not answer the close");
+            }
+        }
+    }
+
+    fn current(&self) -> Result<Option<Arc<Live>>> {
+        if self.is_closed() {
+            return Err(error::closed());
+        }
+        Ok(lock(&self.known).live.clone().filter(|live| live.usable()))
+    }
+
+    fn recent_failure(&self) -> Option<Error> {
+        let known = lock(&self.known);
+        let failure = known.failure.as_ref().filter(|failure| failure.at.elapsed() < PAUSE_AFTER_FAILURE)?;
+        Some(Error::new(failure.kind, failure.message.clone()).retryable())
+    }
+
+    async fn connect(&self) -> Result<Arc<Live>> {
+        let limit = self.settings.connect_timeout;
+        let connecting = timeout(limit * 2, self.open_connection(limit)).await;
+        let connection = match connecting {
+            Ok(connection) => connection.map_err(|cause| error::connect(&self.settings.url, cause))?,
+            Err(_) => {
+                let address = self.settings.url.address();
+                let message = format!("no answer from the broker at {address} within {:?}", limit * 2);
+                return Err(Error::new(ErrorKind::Connection, message).retryable());
+            }
+        };
+        let frame_max = connection.configuration().frame_max();
+        self.frame_max.store(frame_max, Ordering::Relaxed);
+        Ok(Arc::new(self.watched(connection)))
+    }
+
+    async fn open_connection(&self, limit: Duration) -> lapin::Result<Connection> {
+        let name = self.settings.connection_name.as_deref().unwrap_or(&self.binder);
+        let properties = ConnectionProperties::default().with_connection_name(format!("{name}.{}", self.role).into());
+        let mut uri = self.settings.url.uri().clone();
+        let seconds = self.settings.heartbeat.as_millis().div_ceil(1000);
+        uri.query.heartbeat = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
+        let runtime = lapin::runtime::default_runtime()?;
+        let connect = async move |uri: lapin::uri::AMQPUri, runtime| {
+            let connecting = AMQPUriTcpExt::connect_with_config_async(&uri, TLSConfig::default(), &runtime);
+            match timeout(limit, connecting).await {
+                Ok(stream) => stream.map_err(lapin::Error::from),
+                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")).into()),
+            }
+        };
+        Connection::connector(uri, runtime, connect, properties).await
+    }
+
+    fn watched(&self, connection: Connection) -> Live {
+        let (gone_in, gone) = watch::channel(None);
+        let (blocked_in, blocked) = watch::channel(None);
+        let status = connection.status().clone();
+        let mut events = Box::pin(connection.events_listener());
+        let (binder, role) = (Arc::clone(&self.binder), self.role);
+        tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::Error(cause) if !status.connected() => {
+                        let reason = error::text(&cause);
+                        tracing::warn!(%binder, role, reason, "the connection to the broker was lost");
+                        gone_in.send_replace(Some(format!("the connection was lost: {reason}")));
+                        return;
+                    }
+                    Event::ConnectionBlocked(reason) => {
+                        tracing::warn!(%binder, role, reason, "the broker holds back publishers");
+                        blocked_in.send_replace(Some(reason));
+                    }
+                    Event::ConnectionUnblocked => {
+                        tracing::info!(%binder, role, "the broker takes messages again");
+                        blocked_in.send_replace(None);
+                    }
+                    _ => {}
+                }
+            }
+            gone_in.send_replace(Some("the connection was closed".to_owned()));
+        });
+        Live { connection, gone, blocked }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("binder", &self.binder).field("role", &self.role).finish_non_exhaustive()
+    }
+}

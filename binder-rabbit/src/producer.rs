@@ -1,0 +1,147 @@
+//! The sending half of a channel.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use binder_core::Result;
+use binder_core::binder::{Outgoing, OutgoingBatch, Producer, ProducerBinding, Receipt, TrySend};
+use binder_core::config::{HeaderMode, Unroutable};
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::config::RabbitProducerProperties;
+use crate::envelope::{self, Envelope, Route};
+use crate::link::Link;
+use crate::names;
+use crate::publisher::{self, Options, Publisher};
+use crate::topology::ProducerPlan;
+
+/// Publishes to one exchange.
+pub(crate) struct RabbitProducer {
+    publisher: Publisher,
+    link: Arc<Link>,
+    destination: String,
+    route: Arc<Route>,
+    partitions: Vec<Arc<Route>>,
+    with_headers: bool,
+    delivery_mode: u8,
+}
+
+impl RabbitProducer {
+    /// Connects, declares what is to be declared, and starts.
+    pub(crate) async fn open(
+        link: Arc<Link>,
+        binding: &ProducerBinding,
+        settings: &RabbitProducerProperties,
+    ) -> Result<Self> {
+        let plan = Arc::new(ProducerPlan::new(binding, settings));
+        let ready = publisher::open(&link, Some(&plan)).await?;
+        let properties = &binding.properties;
+        let options = Options {
+            window: properties.window,
+            timeout: properties.send_timeout,
+            mandatory: properties.unroutable == Unroutable::Error,
+        };
+        let route = |key: &str| Arc::new(Route { exchange: plan.exchange.name.as_str().into(), key: key.into() });
+        let destination = &binding.destination;
+        let partitions = match properties.partition_count {
+            0 | 1 => Vec::new(),
+            count => (0..count).map(|index| route(&names::partition(destination, index))).collect(),
+        };
+        let route = route(destination);
+        let status = binding.status.clone();
+        let publisher = Publisher::spawn(Arc::clone(&link), options, Some(plan), status, Some(ready));
+        Ok(Self {
+            publisher,
+            link,
+            destination: destination.clone(),
+            route,
+            partitions,
+            with_headers: properties.header_mode == HeaderMode::Headers,
+            delivery_mode: settings.delivery_mode.number(),
+        })
+    }
+
+    fn route(&self, partition: Option<u32>) -> Result<Arc<Route>> {
+        let Some(partition) = partition else { return Ok(Arc::clone(&self.route)) };
+        if let Some(route) = self.partitions.get(partition as usize) {
+            return Ok(Arc::clone(route));
+        }
+        let key = names::partition(&self.destination, partition);
+        names::check_key(&key)?;
+        Ok(Arc::new(Route { exchange: self.route.exchange.clone(), key: key.into() }))
+    }
+
+    fn envelope(&self, message: &Outgoing<'_>, copy: impl FnOnce(&[u8]) -> Bytes) -> Result<Envelope> {
+        let payload = message.payload.unwrap_or_default();
+        let limit = self.link.settings().max_message_size;
+        envelope::check_body(payload.len(), limit)?;
+        let properties = envelope::properties(message, self.with_headers, self.delivery_mode)?;
+        let envelope = Envelope { route: self.route(message.partition)?, body: copy(payload), properties };
+        envelope.check(limit, self.link.frame_max())?;
+        Ok(envelope)
+    }
+
+    fn envelopes(&self, batch: &OutgoingBatch) -> Result<Vec<Envelope>> {
+        let size = batch.iter().map(|message| message.payload.map_or(0, <[u8]>::len)).sum();
+        let mut arena = BytesMut::with_capacity(size);
+        let mut copy = |payload: &[u8]| {
+            arena.extend_from_slice(payload);
+            arena.split().freeze()
+        };
+        batch.iter().map(|message| self.envelope(&message, &mut copy)).collect()
+    }
+}
+
+#[async_trait]
+impl Producer for RabbitProducer {
+    fn try_send(&self, message: Outgoing<'_>) -> Result<TrySend<'_>> {
+        let Some(slot) = self.publisher.reserve(1)? else { return Ok(TrySend::Full) };
+        match self.envelope(&message, Bytes::copy_from_slice) {
+            Ok(envelope) => Ok(TrySend::Sent(self.publisher.publish(slot, [envelope]))),
+            Err(error) => {
+                self.publisher.cancel(slot, 1);
+                Err(error)
+            }
+        }
+    }
+
+    fn try_send_batch(&self, batch: &OutgoingBatch) -> Result<TrySend<'_>> {
+        let count = batch.len() as u32;
+        if count == 0 {
+            return Ok(TrySend::Sent(Receipt::ready(Ok(()))));
+        }
+        let Some(slot) = self.publisher.reserve(count)? else { return Ok(TrySend::Full) };
+        match self.envelopes(batch) {
+            Ok(envelopes) => Ok(TrySend::Sent(self.publisher.publish(slot, envelopes))),
+            Err(error) => {
+                self.publisher.cancel(slot, count);
+                Err(error)
+            }
+        }
+    }
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        self.publisher.poll_room(context)
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        self.publisher.flush().map(Ok).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        self.publisher.close().map(Ok).boxed()
+    }
+}
+
+impl fmt::Debug for RabbitProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitProducer")
+            .field("destination", &self.destination)
+            .field("publisher", &self.publisher)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,448 @@
+//! Exchanges, queues and bindings: what a binding needs, and how it is declared.
+
+use std::sync::Arc;
+
+use binder_core::binder::{ConsumerBinding, ProducerBinding};
+use binder_core::config::Provision;
+use binder_core::{Error, ErrorKind, Result};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, ExchangeKind};
+
+use crate::config::{ExchangeType, RabbitConsumerProperties, RabbitProducerProperties};
+use crate::envelope::Route;
+use crate::error::{self, code};
+use crate::link::Live;
+use crate::names;
+
+const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+const DEAD_LETTER_KEY: &str = "x-dead-letter-routing-key";
+
+impl From<ExchangeType> for ExchangeKind {
+    fn from(kind: ExchangeType) -> Self {
+        match kind {
+            ExchangeType::Topic => Self::Topic,
+            ExchangeType::Direct => Self::Direct,
+            ExchangeType::Fanout => Self::Fanout,
+        }
+    }
+}
+
+/// An exchange that messages are published to.
+#[derive(Clone, Debug)]
+pub(crate) struct ExchangePlan {
+    pub(crate) name: String,
+    kind: ExchangeType,
+}
+
+/// Where the dead letters of a queue go.
+#[derive(Clone, Debug)]
+pub(crate) struct DeadLetterPlan {
+    exchange: String,
+    queue: String,
+    /// Routing keys with which the queue is bound: the group's, and the partition's if there is one.
+    keys: Vec<String>,
+}
+
+/// A queue, and how it is bound.
+#[derive(Clone, Debug)]
+pub(crate) struct QueuePlan {
+    pub(crate) destination: Arc<str>,
+    pub(crate) partition: Option<u32>,
+    exchange: ExchangePlan,
+    name: QueueName,
+    binding_key: String,
+    dead_letters: Option<DeadLetterPlan>,
+    provision: Provision,
+}
+
+#[derive(Clone, Debug)]
+enum QueueName {
+    Group(String),
+    Anonymous { prefix: String },
+}
+
+/// A queue that is there.
+#[derive(Debug)]
+pub(crate) struct DeclaredQueue {
+    pub(crate) name: String,
+    pub(crate) dead_letters: Option<Arc<Route>>,
+}
+
+/// What one group needs of a destination.
+struct GroupPlan<'a> {
+    prefix: &'a str,
+    destination: &'a str,
+    group: Option<&'a str>,
+    exchange_type: ExchangeType,
+    binding_key: Option<&'a str>,
+    dead_letters: bool,
+    provision: Provision,
+}
+
+impl GroupPlan<'_> {
+    fn queue(&self, partition: Option<u32>) -> QueuePlan {
+        let Self { prefix, destination, .. } = *self;
+        let exchange = ExchangePlan { name: format!("{prefix}{destination}"), kind: self.exchange_type };
+        let base = self.group.map(|group| names::queue(prefix, destination, group));
+        let name = base
+            .as_deref()
+            .map(|base| partition.map_or_else(|| base.to_owned(), |index| names::partition(base, index)));
+        let unpartitioned = match self.exchange_type {
+            ExchangeType::Direct => destination,
+            _ => "#",
+        };
+        let binding_key = match partition {
+            Some(index) => names::partition(self.binding_key.unwrap_or(destination), index),
+            None => self.binding_key.unwrap_or(unpartitioned).to_owned(),
+        };
+        let dead_letters = base.as_deref().zip(name.as_ref()).filter(|_| self.dead_letters).map(|(base, name)| {
+            let mut keys = vec![name.clone()];
+            if base != name {
+                keys.push(base.to_owned());
+            }
+            DeadLetterPlan {
+                exchange: names::dead_letter_exchange(prefix),
+                queue: names::dead_letter_queue(base),
+                keys,
+            }
+        });
+        let name = name.map_or_else(|| QueueName::Anonymous { prefix: prefix.to_owned() }, QueueName::Group);
+        let destination = Arc::from(destination);
+        QueuePlan { destination, partition, exchange, name, binding_key, dead_letters, provision: self.provision }
+    }
+}
+
+/// Says which queues an input reads.
+pub(crate) fn consumer_queues(binding: &ConsumerBinding, settings: &RabbitConsumerProperties) -> Vec<QueuePlan> {
+    let instance = binding.instance;
+    let partitions: Vec<Option<u32>> = if binding.properties.partitioned {
+        let count = settings.partitions.unwrap_or(instance.count);
+        (0..count).filter(|partition| partition % instance.count.max(1) == instance.index).map(Some).collect()
+    } else {
+        vec![None]
+    };
+    let plan = |destination| GroupPlan {
+        prefix: &settings.prefix,
+        destination,
+        group: binding.group.as_deref(),
+        exchange_type: settings.exchange_type,
+        binding_key: settings.binding_routing_key.as_deref(),
+        dead_letters: binding.has_dead_letters(),
+        provision: binding.provision,
+    };
+    let queues = |destination| partitions.iter().map(move |partition| plan(destination).queue(*partition));
+    binding.destinations.iter().flat_map(|destination| queues(destination)).collect()
+}
+
+/// What an output needs.
+#[derive(Debug)]
+pub(crate) struct ProducerPlan {
+    pub(crate) exchange: ExchangePlan,
+    queues: Vec<QueuePlan>,
+    provision: Provision,
+}
+
+impl ProducerPlan {
+    pub(crate) fn new(binding: &ProducerBinding, settings: &RabbitProducerProperties) -> Self {
+        let properties = &binding.properties;
+        let partitions: Vec<Option<u32>> = match properties.partition_count {
+            0 | 1 => vec![None],
+            count => (0..count).map(Some).collect(),
+        };
+        let plan = |group| GroupPlan {
+            prefix: &settings.prefix,
+            destination: &binding.destination,
+            group: Some(group),
+            exchange_type: settings.exchange_type,
+            binding_key: None,
+            dead_letters: settings.dead_letters,
+            provision: binding.provision,
+        };
+        let groups = properties.required_groups.iter();
+        let queues = groups.flat_map(|group| partitions.iter().map(move |partition| plan(group).queue(*partition)));
+        Self {
+            exchange: ExchangePlan {
+                name: format!("{}{}", settings.prefix, binding.destination),
+                kind: settings.exchange_type,
+            },
+            queues: queues.collect(),
+            provision: binding.provision,
+        }
+    }
+
+    /// Refuses names that can never be declared.
+    pub(crate) fn check(&self) -> Result<()> {
+        names::check("exchange", &self.exchange.name)?;
+        self.queues.iter().try_for_each(QueuePlan::check)
+    }
+
+    /// Declares the exchange, and the queues of the groups that are required.
+    pub(crate) async fn declare(&self, live: &Live) -> Result<()> {
+        let mut setup = Setup::new(live);
+        setup.exchange(&self.exchange.name, self.exchange.kind, self.provision).await?;
+        for queue in &self.queues {
+            setup.queue(queue).await?;
+        }
+        setup.close().await;
+        Ok(())
+    }
+}
+
+impl QueuePlan {
+    /// Refuses names that can never be declared.
+    pub(crate) fn check(&self) -> Result<()> {
+        names::check("exchange", &self.exchange.name)?;
+        let name = match &self.name {
+            QueueName::Group(name) => name.clone(),
+            QueueName::Anonymous { prefix } => names::anonymous_queue(prefix, &self.destination),
+        };
+        names::check("queue", &name)?;
+        names::check_key(&self.binding_key)?;
+        let Some(dead_letters) = &self.dead_letters else { return Ok(()) };
+        names::check("exchange", &dead_letters.exchange)?;
+        names::check("queue", &dead_letters.queue)
+    }
+
+    /// Returns whether the queue is this consumer's own and ends with it.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        matches!(self.name, QueueName::Anonymous { .. })
+    }
+
+    /// Returns the name for messages to people.
+    pub(crate) fn label(&self) -> String {
+        match &self.name {
+            QueueName::Group(name) => name.clone(),
+            QueueName::Anonymous { prefix } => format!("{prefix}{}.anonymous", self.destination),
+        }
+    }
+
+    /// Declares the queue and all that belongs to it.
+    pub(crate) async fn declare(&self, live: &Live) -> Result<DeclaredQueue> {
+        let mut setup = Setup::new(live);
+        setup.exchange(&self.exchange.name, self.exchange.kind, self.provision).await?;
+        let declared = setup.queue(self).await?;
+        setup.close().await;
+        Ok(declared)
+    }
+}
+
+/// Declares one thing after the other. A refusal costs the channel, the next call opens another.
+struct Setup<'a> {
+    live: &'a Live,
+    channel: Option<Channel>,
+}
+
+impl<'a> Setup<'a> {
+    fn new(live: &'a Live) -> Self {
+        Self { live, channel: None }
+    }
+
+    async fn channel(&mut self) -> Result<Channel> {
+        match self.channel.take().filter(|channel| channel.status().connected()) {
+            Some(channel) => self.channel = Some(channel),
+            None => self.channel = Some(self.live.channel().await?),
+        }
+        self.channel.clone().ok_or_else(|| Error::new(ErrorKind::Unexpected, "no channel"))
+    }
+
+    async fn close(self) {
+        if let Some(channel) = self.channel {
+            let _ = channel.close(200, "done".into()).await;
+        }
+    }
+
+    async fn exchange(&mut self, name: &str, kind: ExchangeType, provision: Provision) -> Result<()> {
+        if provision == Provision::None {
+            return Ok(());
+        }
+        let passive = provision == Provision::Check;
+        let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+        let channel = self.channel().await?;
+        let declared = channel.exchange_declare(name.into(), kind.into(), options, FieldTable::default()).await;
+        declared.map_err(|cause| error::declare("exchange", name, cause))
+    }
+
+    async fn queue(&mut self, plan: &QueuePlan) -> Result<DeclaredQueue> {
+        match &plan.name {
+            QueueName::Anonymous { prefix } => {
+                self.anonymous_queue(plan, names::anonymous_queue(prefix, &plan.destination)).await
+            }
+            QueueName::Group(name) => self.group_queue(plan, name).await,
+        }
+    }
+
+    /// An anonymous queue is the consumer's own, so it is made whatever may be provisioned.
+    async fn anonymous_queue(&mut self, plan: &QueuePlan, base: String) -> Result<DeclaredQueue> {
+        let name = plan.partition.map_or_else(|| base.clone(), |index| names::partition(&base, index));
+        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+        self.declare(&name, options, FieldTable::default()).await.map_err(|cause| cause.into_error(&name))?;
+        self.bind(&name, &plan.exchange.name, &plan.binding_key).await?;
+        Ok(DeclaredQueue { name, dead_letters: None })
+    }
+
+    async fn group_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
+        match plan.provision {
+            Provision::Create => self.create_queue(plan, name).await,
+            Provision::Check => self.check_queue(plan, name).await,
+            _ => Ok(DeclaredQueue {
+                name: name.to_owned(),
+                dead_letters: plan.dead_letters.as_ref().map(through_exchange),
+            }),
+        }
+    }
+
+    async fn check_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let dead_letters = plan.dead_letters.as_ref();
+        for queue in std::iter::once(name).chain(dead_letters.map(|plan| plan.queue.as_str())) {
+            self.declare(queue, passive, FieldTable::default()).await.map_err(|cause| cause.into_error(queue))?;
+        }
+        if let Some(dead_letters) = dead_letters {
+            self.exchange(&dead_letters.exchange, ExchangeType::Direct, Provision::Check).await?;
+        }
+        Ok(DeclaredQueue { name: name.to_owned(), dead_letters: dead_letters.map(through_exchange) })
+    }
+
+    async fn create_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
+        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+        let mut arguments = FieldTable::default();
+        let mut route = None;
+        if let Some(dead_letters) = &plan.dead_letters {
+            self.dead_letter_queue(dead_letters, durable).await?;
+            route = Some(through_exchange(dead_letters));
+            let text = |text: &str| AMQPValue::LongString(text.into());
+            arguments.insert(DEAD_LETTER_EXCHANGE.into(), text(&dead_letters.exchange));
+            arguments.insert(DEAD_LETTER_KEY.into(), text(name));
+        }
+        match self.declare(name, durable, arguments).await {
+            Ok(()) => {}
+            Err(refusal) if refusal.lacks_dead_letters() => {
+                tracing::warn!(queue = name, "the queue has no dead letter exchange of its own; used as it is");
+                self.declare(name, durable, FieldTable::default()).await.map_err(|cause| cause.into_error(name))?;
+                route = plan.dead_letters.as_ref().map(direct);
+            }
+            Err(cause) => return Err(cause.into_error(name)),
+        }
+        self.bind(name, &plan.exchange.name, &plan.binding_key).await?;
+        Ok(DeclaredQueue { name: name.to_owned(), dead_letters: route })
+    }
+
+    async fn dead_letter_queue(&mut self, plan: &DeadLetterPlan, durable: QueueDeclareOptions) -> Result<()> {
+        self.exchange(&plan.exchange, ExchangeType::Direct, Provision::Create).await?;
+        self.declare(&plan.queue, durable, FieldTable::default())
+            .await
+            .map_err(|cause| cause.into_error(&plan.queue))?;
+        for key in &plan.keys {
+            self.bind(&plan.queue, &plan.exchange, key).await?;
+        }
+        Ok(())
+    }
+
+    async fn declare(
+        &mut self,
+        name: &str,
+        options: QueueDeclareOptions,
+        arguments: FieldTable,
+    ) -> Result<(), Refusal> {
+        let channel = self.channel().await.map_err(Refusal::Other)?;
+        let declared = channel.queue_declare(name.into(), options, arguments).await;
+        declared.map(|_| ()).map_err(Refusal::Broker)
+    }
+
+    async fn bind(&mut self, queue: &str, exchange: &str, key: &str) -> Result<()> {
+        let channel = self.channel().await?;
+        let options = QueueBindOptions::default();
+        let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await;
+        bound.map_err(|cause| error::declare("binding of queue", queue, cause))
+    }
+}
+
+/// Why a queue was not declared.
+enum Refusal {
+    Broker(lapin::Error),
+    Other(Error),
+}
+
+impl Refusal {
+    /// The queue differs only in having no dead letter exchange, as one that Spring declared without `auto-bind-dlq`.
+    fn lacks_dead_letters(&self) -> bool {
+        let Self::Broker(cause) = self else { return false };
+        let said = error::text(cause);
+        error::channel_code(cause) == Some(code::PRECONDITION_FAILED)
+            && said.contains("x-dead-letter-")
+            && said.contains("but current is none")
+    }
+
+    fn into_error(self, queue: &str) -> Error {
+        match self {
+            Self::Broker(cause) => error::declare("queue", queue, cause),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+/// Dead letters go through their exchange, as Spring publishes them.
+fn through_exchange(plan: &DeadLetterPlan) -> Arc<Route> {
+    let key = plan.keys.first().map_or("", String::as_str);
+    Arc::new(Route { exchange: plan.exchange.as_str().into(), key: key.into() })
+}
+
+/// Dead letters go straight to their queue.
+fn direct(plan: &DeadLetterPlan) -> Arc<Route> {
+    Arc::new(Route { exchange: "".into(), key: plan.queue.as_str().into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use binder_core::binder::Instance;
+    use binder_core::config::ConsumerProperties;
+
+    use super::*;
+
+    fn binding(group: Option<&str>) -> ConsumerBinding {
+        let mut binding = ConsumerBinding::new("orders");
+        binding.group = group.map(str::to_owned);
+        binding
+    }
+
+    #[test]
+    fn a_group_has_one_queue_for_all_messages() {
+        let queues = consumer_queues(&binding(Some("billing")), &RabbitConsumerProperties::default());
+        let [queue] = &queues[..] else { panic!("one queue: {queues:?}") };
+        assert_eq!((queue.label().as_str(), queue.binding_key.as_str()), ("orders.billing", "#"));
+        let dead_letters = queue.dead_letters.as_ref().expect("on by default");
+        assert_eq!((dead_letters.exchange.as_str(), dead_letters.queue.as_str()), ("DLX", "orders.billing.dlq"));
+        assert_eq!(dead_letters.keys, ["orders.billing"]);
+    }
+
+    #[test]
+    fn an_instance_takes_each_partition_of_its_own_remainder() {
+        let mut binding = binding(Some("billing"));
+        binding.properties = ConsumerProperties::default().partitioned(true);
+        binding.instance = Instance { index: 1, count: 2 };
+        let settings = RabbitConsumerProperties { partitions: Some(4), prefix: "t-".to_owned(), ..Default::default() };
+        let queues = consumer_queues(&binding, &settings);
+        let labels: Vec<_> = queues.iter().map(QueuePlan::label).collect();
+        assert_eq!(labels, ["t-orders.billing-1", "t-orders.billing-3"]);
+        assert_eq!(queues[1].binding_key, "orders-3");
+        let dead_letters = queues[1].dead_letters.as_ref().expect("on by default");
+        assert_eq!(dead_letters.queue, "t-orders.billing.dlq");
+        assert_eq!(dead_letters.keys, ["t-orders.billing-3", "t-orders.billing"]);
+    }
+
+    #[test]
+    fn an_anonymous_group_has_no_dead_letters() {
+        let queues = consumer_queues(&binding(None), &RabbitConsumerProperties::default());
+        assert!(queues[0].is_anonymous() && queues[0].dead_letters.is_none());
+    }
+
+    #[test]
+    fn a_name_is_checked_with_all_that_is_appended() {
+        let long = "x".repeat(240);
+        let mut binding = binding(Some("group-name-100"));
+        binding.destinations = vec![long];
+        let queue = &consumer_queues(&binding, &RabbitConsumerProperties::default())[0];
+        assert!(queue.check().expect_err("the dead letter queue is too long").to_string().contains("259 bytes"));
+    }
+}
