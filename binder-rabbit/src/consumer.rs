@@ -158,8 +158,10 @@ impl RabbitConsumer {
     fn seated(&mut self, index: usize, mut lane: Lane) {
         let seat = &mut self.seats[index];
         // The intake may have been paused or resumed while the lane was opened.
-        if !seat.reading.plan.is_anonymous() {
-            if self.paused.load(Ordering::Relaxed) { lane.pause() } else { lane.resume() }
+        if self.paused.load(Ordering::Relaxed) {
+            lane.pause()
+        } else {
+            lane.resume()
         }
         tracing::info!(binder = self.link.binder(), queue = seat.reading.plan.label(), "consuming again");
         seat.state = Seated::Reading(lane);
@@ -193,10 +195,6 @@ impl RabbitConsumer {
 
     fn flush(&mut self) {
         self.lanes().for_each(Lane::flush);
-    }
-
-    fn named(&self) -> bool {
-        self.seats.iter().all(|seat| !seat.reading.plan.is_anonymous())
     }
 }
 
@@ -256,17 +254,13 @@ impl Consumer for RabbitConsumer {
 
     fn pause(&mut self) -> Result<()> {
         self.paused.store(true, Ordering::Relaxed);
-        if self.named() {
-            self.lanes().for_each(Lane::pause);
-        }
+        self.lanes().for_each(Lane::pause);
         Ok(())
     }
 
     fn resume(&mut self) -> Result<()> {
         self.paused.store(false, Ordering::Relaxed);
-        if self.named() {
-            self.lanes().for_each(Lane::resume);
-        }
+        self.lanes().for_each(Lane::resume);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! One queue that is read over one channel.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -35,7 +36,10 @@ pub(crate) struct Lane {
     queue: String,
     channel: Channel,
     intake: Intake,
+    anonymous: bool,
     paused: bool,
+    /// What arrived while an anonymous lane was paused: its queue would go with its consumer, so that is not cancelled.
+    kept: VecDeque<Delivery>,
     /// Why the lane ended, while its last deliveries are handed out.
     ended: Option<String>,
     /// Consumers that were cancelled; what still comes from them goes back to the queue.
@@ -63,7 +67,8 @@ impl Reading {
         let channel = live.channel().await?;
         let refused = |cause| error::declare("queue", &declared.name, cause);
         channel.basic_qos(self.prefetch, BasicQosOptions::default()).await.map_err(refused)?;
-        let intake = if paused && !self.plan.is_anonymous() {
+        let anonymous = self.plan.is_anonymous();
+        let intake = if paused && !anonymous {
             Intake::Paused
         } else {
             Intake::Open(consume(channel.clone(), declared.name.clone()).await.map_err(refused)?)
@@ -81,7 +86,9 @@ impl Reading {
             origin,
             queue,
             channel,
-            paused: matches!(intake, Intake::Paused),
+            anonymous,
+            paused,
+            kept: VecDeque::new(),
             intake,
             ended: None,
             cancelled: Vec::new(),
@@ -104,23 +111,14 @@ impl Lane {
             return Poll::Ready(Err(Ended(reason)));
         }
         self.return_cancelled(context)?;
-        let mut deliveries = Vec::new();
-        loop {
-            match self.poll_delivery(context) {
-                Poll::Ready(Ok(delivery)) => {
-                    self.received = delivery.delivery_tag;
-                    deliveries.push(delivery);
-                    if deliveries.len() >= max {
-                        break;
-                    }
-                }
-                Poll::Ready(Err(Ended(reason))) => {
-                    self.ended = Some(reason);
-                    break;
-                }
-                Poll::Pending => break,
+        let deliveries = if self.anonymous && self.paused {
+            while let Some(delivery) = self.next(context) {
+                self.kept.push_back(delivery);
             }
-        }
+            Vec::new()
+        } else {
+            self.take(context, max)
+        };
         // What lies in the buffer of a channel that is gone will come again, and could not be settled.
         if !self.channel.status().connected() {
             let reason = self.ended.take().unwrap_or_else(|| "the channel was closed".to_owned());
@@ -132,6 +130,27 @@ impl Lane {
         match self.ended.take() {
             Some(reason) => Poll::Ready(Err(Ended(reason))),
             None => Poll::Pending,
+        }
+    }
+
+    fn take(&mut self, context: &mut Context<'_>, max: usize) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
+        while deliveries.len() < max {
+            let Some(delivery) = self.kept.pop_front().or_else(|| self.next(context)) else { break };
+            self.received = delivery.delivery_tag;
+            deliveries.push(delivery);
+        }
+        deliveries
+    }
+
+    fn next(&mut self, context: &mut Context<'_>) -> Option<Delivery> {
+        match self.poll_delivery(context) {
+            Poll::Ready(Ok(delivery)) => Some(delivery),
+            Poll::Ready(Err(Ended(reason))) => {
+                self.ended = Some(reason);
+                None
+            }
+            Poll::Pending => None,
         }
     }
 
@@ -216,6 +235,9 @@ impl Lane {
     /// Stops the intake and gives back what was not handed out.
     pub(crate) fn pause(&mut self) {
         self.paused = true;
+        if self.anonymous {
+            return;
+        }
         match std::mem::replace(&mut self.intake, Intake::Paused) {
             Intake::Open(consumer) => {
                 self.cancel(consumer);

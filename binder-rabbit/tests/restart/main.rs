@@ -1,0 +1,82 @@
+//! The broker is restarted under load: `RABBIT_URL=amqp://…`, and `RABBIT_RESTART` is a command that does it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use binder_core::binder::{Binder, BinderHealth, Received};
+use bytes::BytesMut;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use crate::support::*;
+
+#[path = "../support/mod.rs"]
+#[macro_use]
+mod support;
+
+fn main() {
+    support::run(&["RABBIT_URL", "RABBIT_RESTART"], cases![every_acknowledged_send_survives_a_restart]);
+}
+
+async fn every_acknowledged_send_survives_a_restart(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("restart");
+    let bindings = [input(&destination, Some("one")), input(&destination, Some("two"))];
+    let (seen_in, mut seen) = mpsc::unbounded_channel();
+    let mut readers = Vec::new();
+    for (index, binding) in bindings.iter().enumerate() {
+        for _ in 0..2 {
+            let mut consumer = consumer_of(&binder, binding).await;
+            let seen_in = seen_in.clone();
+            readers.push(tokio::spawn(async move {
+                let mut arena = BytesMut::new();
+                loop {
+                    let Received::Batch(view) = consumer.recv_many(50).await.expect("received") else { continue };
+                    let parcels: Vec<_> = (0..view.len()).map(|index| view.detach(index, &mut arena)).collect();
+                    drop(view);
+                    for parcel in &parcels {
+                        settle(&mut *consumer, parcel);
+                        let _ = seen_in.send((index, text(parcel)));
+                    }
+                }
+            }));
+        }
+    }
+    let producer = producer(&binder, &destination).await;
+    let sending = {
+        let producer = Arc::clone(&producer);
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for round in 0..400 {
+                let payloads: Vec<_> = (0..50).map(|number| format!("{round}/{number}")).collect();
+                let answers = send_all(&*producer, &payloads).await;
+                assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
+                acknowledged.extend(payloads);
+                sleep(Duration::from_millis(5)).await;
+            }
+            acknowledged
+        })
+    };
+    sleep(Duration::from_millis(500)).await;
+    let command = std::env::var("RABBIT_RESTART").expect("checked by run");
+    let restarted = Command::new("sh").arg("-c").arg(command).status().await.expect("a shell");
+    assert!(restarted.success());
+    let acknowledged: BTreeSet<String> = sending.await.expect("sent").into_iter().collect();
+    let mut missing: BTreeSet<_> =
+        acknowledged.iter().flat_map(|text| [(0, text.clone()), (1, text.clone())]).collect();
+    while !missing.is_empty() {
+        let next = timeout(SOON, seen.recv()).await.unwrap_or_else(|_| panic!("{} are missing", missing.len()));
+        missing.remove(&next.expect("readers run"));
+    }
+    for binding in &bindings {
+        assert_eq!(wait_status(&binding.status, |health| *health == BinderHealth::Up).await, BinderHealth::Up);
+    }
+    let raw = broker.raw().await;
+    for group in ["one", "two"] {
+        raw.wait_for(&format!("{destination}.{group}"), |seen| seen.is_some_and(|(_, consumers)| consumers == 2)).await;
+    }
+    assert_eq!(binder.health(), BinderHealth::Up);
+    readers.into_iter().for_each(|reader| reader.abort());
+}
