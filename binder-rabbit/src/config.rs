@@ -8,7 +8,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use serde::{Deserialize, Deserializer, de};
 
 /// Where the broker is and who asks. `Debug` and `Display` print `***` for the password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct AmqpUrl(AMQPUri);
 
 impl AmqpUrl {
@@ -37,12 +37,6 @@ impl AmqpUrl {
 
     pub(crate) fn address(&self) -> String {
         format!("{}:{}", self.0.authority.host, self.0.authority.port)
-    }
-}
-
-impl Default for AmqpUrl {
-    fn default() -> Self {
-        Self(AMQPUri::default())
     }
 }
 

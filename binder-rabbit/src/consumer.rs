@@ -47,7 +47,7 @@ struct Seat {
 }
 
 enum Seated {
-    Reading(Lane),
+    Reading(Box<Lane>),
     Opening(BoxFuture<'static, Result<Lane>>),
     Failed,
 }
@@ -85,7 +85,7 @@ impl RabbitConsumer {
             let lane = reading.open(ids.next(), false).await?;
             fallback = fallback.or_else(|| lane.origin.dead_letters.clone());
             let backoff = Backoff::new(&consume.settings().reconnect);
-            seats.push(Seat { reading, backoff, state: Seated::Reading(lane) });
+            seats.push(Seat { reading, backoff, state: Seated::Reading(Box::new(lane)) });
         }
         let dead_letters = fallback.map(|route| Arc::new(DeadLetters::new(Arc::clone(publish), route)));
         binding.status.up();
@@ -164,7 +164,7 @@ impl RabbitConsumer {
             lane.resume()
         }
         tracing::info!(binder = self.link.binder(), queue = seat.reading.plan.label(), "consuming again");
-        seat.state = Seated::Reading(lane);
+        seat.state = Seated::Reading(Box::new(lane));
         if self.seats.iter().all(|seat| matches!(seat.state, Seated::Reading(_))) {
             self.status.up();
         }
@@ -188,7 +188,7 @@ impl RabbitConsumer {
 
     fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
         self.seats.iter_mut().filter_map(|seat| match &mut seat.state {
-            Seated::Reading(lane) => Some(lane),
+            Seated::Reading(lane) => Some(&mut **lane),
             _ => None,
         })
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use binder_core::binder::{
@@ -17,7 +17,9 @@ use binder_core::{Error, Result};
 use binder_rabbit::RabbitBinder;
 use bytes::BytesMut;
 use futures::future::BoxFuture;
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 use libtest_mimic::{Arguments, Trial};
@@ -25,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 /// A case must not take longer.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// How long something may take that should happen at once.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
@@ -62,8 +64,31 @@ pub(crate) fn run(needs: &[&str], cases: Vec<Case>) {
         };
         Trial::test(name.replace("::", " "), run).with_ignored_flag(!present)
     };
-    libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect()).exit();
+    let conclusion = libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect());
+    if present {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(clean_up());
+    }
+    conclusion.exit();
 }
+
+/// Deletes what the cases declared, as far as its names follow from theirs.
+async fn clean_up() {
+    let Raw { channel, connection } = Broker::from_env().raw().await;
+    let names = std::mem::take(&mut *NAMES.lock().expect("no panic"));
+    for destination in names.iter().flat_map(|name| [name.clone(), format!("t.{name}")]) {
+        let groups = ["g", "one", "two", "g-0", "g-1", "g-2"];
+        let queues =
+            groups.iter().flat_map(|group| [format!("{destination}.{group}"), format!("{destination}.{group}.dlq")]);
+        for queue in queues.chain([destination.clone()]) {
+            channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
+        }
+        channel.exchange_delete(destination.into(), ExchangeDeleteOptions::default()).await.expect("deleted");
+    }
+    connection.close(200, "done".into()).await.expect("closed");
+}
+
+static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// The broker under test.
 #[derive(Clone)]
@@ -165,7 +190,9 @@ impl Raw {
 
 /// A name that no other case uses.
 pub(crate) fn name(stem: &str) -> String {
-    format!("{stem}-{:012x}", fastrand::u64(..) >> 16)
+    let name = format!("{stem}-{:012x}", fastrand::u64(..) >> 16);
+    NAMES.lock().expect("no panic").push(name.clone());
+    name
 }
 
 pub(crate) fn input(destination: &str, group: Option<&str>) -> ConsumerBinding {
@@ -288,7 +315,7 @@ pub(crate) fn count(texts: &[String]) -> BTreeMap<&str, usize> {
     counted
 }
 
-pub(crate) async fn wait_status(status: &Status, what: impl Fn(&BinderHealth) -> bool) -> BinderHealth {
+pub(crate) async fn wait_status(status: &Status, what: fn(&BinderHealth) -> bool) -> BinderHealth {
     let mut watch = status.watch();
     let seen = timeout(SOON, watch.wait_for(|health| what(health))).await;
     seen.unwrap_or_else(|_| panic!("status is {:?}", status.get())).expect("the status lives").clone()
