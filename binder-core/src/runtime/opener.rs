@@ -87,8 +87,8 @@ impl<'a> Opener<'a> {
         }
         binding.instance =
             Instance { index: self.resolved.stream.instance_index, count: self.resolved.stream.instance_count };
-        check_consumer(&binding)?;
-        binder.check_consumer(&binding)?;
+        check_consumer(&binding).map_err(|error| with_place(error, resolved, "consumer"))?;
+        binder.check_consumer(&binding).map_err(|error| with_place(error, resolved, "destination"))?;
         Ok(InputEntry::new(
             binding,
             resolved.binder.as_str().into(),
@@ -114,11 +114,19 @@ impl<'a> Opener<'a> {
         if self.shared.stand_in.is_none() {
             binding.section = resolved.producer_section.clone();
         }
-        binder.check_producer(&binding)?;
+        binder.check_producer(&binding).map_err(|error| with_place(error, resolved, "destination"))?;
         let binder_name = resolved.binder.as_str().into();
         let core =
             OutputCore::new(binding, binder_name, binder, self.shared.codecs.clone(), self.shared.layers.clone());
         Ok((core, properties.auto_startup))
+    }
+}
+
+/// Adds where the key was set, if it was.
+fn with_place(error: Error, binding: &ResolvedBinding, key: &str) -> Error {
+    match binding.place_of(key) {
+        Some(place) => error.with_context("configured in", place),
+        None => error,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a producer puts on the broker, and what it hears of it.
 
 use binder_core::ErrorKind;
-use binder_core::binder::{Binder, Outgoing, OutgoingBatch, ProducerBinding, TrySend};
+use binder_core::binder::{Binder, Outgoing, Envelope, OutgoingBatch, ProducerBinding, TrySend};
 use binder_core::config::{ProducerProperties, Unroutable};
 use binder_core::message::{ContentType, Headers};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -115,13 +115,13 @@ async fn batches_are_confirmed_together(broker: Broker) {
     let destination = name("batches");
     let mut consumer = consumer(&binder, &destination, Some("g")).await;
     let producer = producer(&binder, &destination).await;
-    let mut batch = OutgoingBatch::new();
+    let mut batch = OutgoingBatch::new(ContentType::TEXT);
     for number in 0..5 {
         let write = |bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(format!("m{number}").as_bytes());
-            Ok::<_, ()>(Some(ContentType::TEXT))
+            Ok::<_, binder_core::Error>(true)
         };
-        batch.push_with(Some(b"key"), Headers::new(), None, write).expect("written");
+        batch.push_with(Envelope { key: Some(b"key"), ..Envelope::default() }, write).expect("written");
     }
     let TrySend::Sent(receipt) = producer.try_send_batch(&batch).expect("open") else { panic!("there is room") };
     receipt.await.expect("confirmed");

@@ -1,0 +1,246 @@
+//! The binder: checks, binds, closes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use binder_core::binder::{
+    Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterSink,
+    DeadLetterStore, Delay, Producer, ProducerBinding, Seek, SharedBinder, Status, Transactions,
+};
+use binder_core::config::{HeaderMode, Provision, Start};
+use binder_core::{Error, ErrorKind, Result};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use uuid::Uuid;
+
+use crate::config::{KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings, TopicProperties};
+use crate::consumer::{Client, KafkaConsumer};
+use crate::dead_letters::KafkaDeadLetters;
+use crate::link::{Link, Shared, lock};
+use crate::producer::KafkaProducer;
+use crate::provision::{Provisioner, Wanted, check_name, dead_letter_topic};
+use crate::rebalance::Group;
+use crate::sender::Sender;
+use crate::{error, settings};
+
+/// How long a dead letter may take.
+const DEAD_LETTER_PATIENCE: Duration = Duration::from_secs(30);
+const DEAD_LETTER_WINDOW: u32 = 1000;
+
+/// Connects channels to Kafka.
+#[derive(Debug)]
+pub struct KafkaBinder {
+    name: String,
+    properties: KafkaProperties,
+    shared: Arc<Shared>,
+}
+
+/// Returns the factory to register under a type name, usually `kafka`.
+pub fn factory() -> impl BinderFactory {
+    |context: &BinderContext| KafkaBinder::new(context).map(SharedBinder::new)
+}
+
+impl KafkaBinder {
+    /// What this binder supports.
+    pub fn supports() -> Capability {
+        let mut capability = Capability::default();
+        capability.native_keys = true;
+        capability.partitions = true;
+        capability.durable = true;
+        capability
+    }
+
+    /// Creates a binder from its configuration; opens no connection.
+    pub fn new(context: &BinderContext) -> Result<Self> {
+        let properties: KafkaProperties = context.section.read()?;
+        settings::check(&properties.configuration, &format!("binders.{}.configuration", context.name))?;
+        settings::verify(&settings::common(&properties, &Settings::default()))
+            .map_err(|error| error.with_context("binder", context.name.as_str()))?;
+        Ok(Self { name: context.name.clone(), properties, shared: Arc::default() })
+    }
+
+    fn link(&self, channel: &Arc<str>, status: &Status) -> Link {
+        Link::new(&self.name, Arc::clone(channel), &self.shared, Some(status.clone()))
+    }
+
+    fn provisioner(&self, own: &Settings, link: Link) -> Result<Provisioner> {
+        Provisioner::new(settings::common(&self.properties, own), link)
+    }
+
+    fn wanted<'a>(&self, topic: &'a str, partitions: u32, properties: &'a TopicProperties) -> Wanted<'a> {
+        let partitions = partitions.max(self.properties.min_partition_count).max(1);
+        Wanted { topic, partitions, properties, replication_factor: self.properties.replication_factor }
+    }
+
+    /// Makes sure of the topics of an input and of its dead letters.
+    async fn provision(&self, binding: &ConsumerBinding, own: &KafkaConsumerProperties) -> Result<Topics> {
+        let provisioner = self.provisioner(&own.configuration, self.link(&binding.channel, &binding.status))?;
+        let mut topics = Topics::default();
+        for topic in &binding.destinations {
+            let wanted = self.wanted(topic, binding.wanted_partitions(), &own.topic);
+            let partitions = provisioner.ensure(wanted, binding.provision).await?;
+            if starts_here(binding) {
+                let ends = provisioner.ends(topic, partitions.unwrap_or(0)).await?;
+                let name: Arc<str> = topic.as_str().into();
+                topics.starts.extend((0..).zip(ends).map(|(partition, end)| (Arc::clone(&name), partition, end)));
+            }
+            if let Some(group) = binding.group.as_ref().filter(|_| binding.has_dead_letters()) {
+                let target = dead_letter_topic(topic, group);
+                let wanted = self.wanted(&target, partitions.unwrap_or(1), &own.topic);
+                let found = provisioner.ensure(wanted, binding.provision).await?;
+                topics.dead_letters.insert(topic.clone(), (target, found));
+            }
+        }
+        provisioner.finish().await?;
+        Ok(topics)
+    }
+
+    async fn open_consumer(&self, binding: &ConsumerBinding) -> Result<KafkaConsumer> {
+        let own: KafkaConsumerProperties = binding.section.read()?;
+        let topics = self.provision(binding, &own).await?;
+        let group = binding.group.clone().unwrap_or_else(|| format!("anonymous.{}", Uuid::new_v4()));
+        let config = settings::consumer(&self.properties, &own, binding, &group);
+        let link = self.link(&binding.channel, &binding.status);
+        let context = Group::new(link.clone());
+        lock(&context.lanes).starts = topics.starts;
+        let client: StreamConsumer<Group> = StreamConsumer::from_config_and_context(&config, context)
+            .map_err(|cause| error::from_kafka(cause, None))?;
+        let destinations: Vec<&str> = binding.destinations.iter().map(String::as_str).collect();
+        client.subscribe(&destinations).map_err(|cause| link.fail(cause))?;
+        let dead_letters = self.dead_letters(binding, &own, topics.dead_letters)?;
+        link.up();
+        Ok(KafkaConsumer {
+            client: Client::new(client, &link),
+            shared: Arc::clone(&self.shared),
+            topics: destinations.into_iter().map(Arc::from).collect(),
+            reads_headers: binding.properties.header_mode != HeaderMode::None,
+            commit_count: own.commit_count,
+            dead_letters,
+        })
+    }
+
+    fn dead_letters(
+        &self,
+        binding: &ConsumerBinding,
+        own: &KafkaConsumerProperties,
+        targets: HashMap<String, (String, Option<u32>)>,
+    ) -> Result<Option<Arc<dyn DeadLetterSink>>> {
+        let Some(group) = binding.group.as_ref().filter(|_| binding.has_dead_letters()) else { return Ok(None) };
+        let config = settings::sender(&self.properties, &own.configuration, DEAD_LETTER_PATIENCE);
+        let sender = Sender::new(&config, DEAD_LETTER_WINDOW, self.link(&binding.channel, &binding.status))?;
+        Ok(Some(Arc::new(KafkaDeadLetters::new(sender, group, targets))))
+    }
+
+    async fn open_producer(&self, binding: &ProducerBinding) -> Result<KafkaProducer> {
+        let own: KafkaProducerProperties = binding.section.read()?;
+        let provisioner = self.provisioner(&own.configuration, self.link(&binding.channel, &binding.status))?;
+        let wanted = self.wanted(&binding.destination, binding.properties.partition_count, &own.topic);
+        provisioner.ensure(wanted, binding.provision).await?;
+        provisioner.finish().await?;
+        let link = self.link(&binding.channel, &binding.status);
+        let config = settings::producer(&self.properties, &own, binding);
+        let sender = Sender::new(&config, binding.properties.window, link.clone())?;
+        link.up();
+        let (shared, mode) = (Arc::clone(&self.shared), binding.properties.header_mode);
+        Ok(KafkaProducer::new(sender, shared, &binding.destination, &binding.content_type, mode))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.shared.is_closed() {
+            return Err(
+                Error::new(ErrorKind::Closed, "the binder is closed").with_context("binder", self.name.as_str())
+            );
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: Error, channel: &str) -> Error {
+        self.shared.failed(&error);
+        error.with_context("binder", self.name.as_str()).with_context("binding", channel)
+    }
+}
+
+/// What an input found or made.
+#[derive(Default)]
+struct Topics {
+    starts: Vec<(Arc<str>, i32, i64)>,
+    dead_letters: HashMap<String, (String, Option<u32>)>,
+}
+
+/// An anonymous subscription gets what is sent after its bind, also before its partitions are assigned.
+fn starts_here(binding: &ConsumerBinding) -> bool {
+    let latest = !matches!(binding.properties.start, Some(Start::Earliest));
+    binding.group.is_none() && latest && binding.provision != Provision::None
+}
+
+#[async_trait]
+impl Binder for KafkaBinder {
+    fn capability(&self) -> Capability {
+        Self::supports()
+    }
+
+    fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
+        let own: KafkaConsumerProperties = binding.section.read()?;
+        settings::check(&own.configuration, "consumer.kafka.configuration")?;
+        for topic in &binding.destinations {
+            check_name(topic)?;
+            if let Some(group) = binding.group.as_ref().filter(|_| binding.has_dead_letters()) {
+                check_name(&dead_letter_topic(topic, group))?;
+            }
+        }
+        if binding.group.as_deref() == Some("") {
+            return Err(Error::new(ErrorKind::Config, "`group` is empty"));
+        }
+        settings::verify(&settings::consumer(&self.properties, &own, binding, "checked"))
+    }
+
+    fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
+        let own: KafkaProducerProperties = binding.section.read()?;
+        settings::check(&own.configuration, "producer.kafka.configuration")?;
+        check_name(&binding.destination)?;
+        settings::verify(&settings::producer(&self.properties, &own, binding))
+    }
+
+    async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
+        self.check_open()?;
+        self.check_consumer(binding)?;
+        let opened = self.open_consumer(binding).await;
+        let consumer = opened.map_err(|error| self.failed(error, &binding.channel))?;
+        Ok(Box::new(consumer))
+    }
+
+    async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
+        self.check_open()?;
+        self.check_producer(binding)?;
+        let opened = self.open_producer(binding).await;
+        let producer = opened.map_err(|error| self.failed(error, &binding.channel))?;
+        Ok(Arc::new(producer))
+    }
+
+    fn health(&self) -> BinderHealth {
+        self.shared.health()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.shared.close();
+        Ok(())
+    }
+
+    fn delay(&self) -> Option<&dyn Delay> {
+        None
+    }
+
+    fn seek(&self) -> Option<&dyn Seek> {
+        None
+    }
+
+    fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
+        None
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        None
+    }
+}

@@ -1,0 +1,351 @@
+//! The receiving half.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use binder_core::binder::{Consumer, DeadLetterSink, LaneId, Received};
+use binder_core::{Error, ErrorKind, Result};
+use futures::Stream;
+use futures::future::BoxFuture;
+use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message as _};
+
+use crate::link::{Link, PROBE_PATIENCE, Shared, lock};
+use crate::provision::blocking;
+use crate::rebalance::{Group, give_up};
+use crate::view::KafkaView;
+
+/// How long a consumer may take to say goodbye.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Receives from the topics of one binding.
+pub(crate) struct KafkaConsumer {
+    pub(crate) client: Client,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) topics: Vec<Arc<str>>,
+    pub(crate) reads_headers: bool,
+    pub(crate) commit_count: u64,
+    pub(crate) dead_letters: Option<Arc<dyn DeadLetterSink>>,
+}
+
+/// The client; a thread of its own lets it go, because leaving a group takes a moment.
+pub(crate) struct Client(Option<Arc<StreamConsumer<Group>>>);
+
+impl Client {
+    pub(crate) fn new(client: StreamConsumer<Group>, link: &Link) -> Self {
+        let client = Arc::new(client);
+        let asked = Arc::downgrade(&client);
+        link.probe_with(move || Some(asked.upgrade()?.fetch_metadata(None, PROBE_PATIENCE).is_ok()));
+        Self(Some(client))
+    }
+}
+
+impl Deref for Client {
+    type Target = StreamConsumer<Group>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("taken only when dropped or closed")
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            client.context().closing.store(true, SeqCst);
+            let leave = std::thread::Builder::new().name("kafka-leave".to_owned());
+            if let Err(cause) = leave.spawn(move || drop(client)) {
+                tracing::warn!("no thread to leave the group in: {cause}");
+            }
+        }
+    }
+}
+
+impl KafkaConsumer {
+    fn group(&self) -> &Group {
+        self.client.context()
+    }
+
+    /// What is due before each receive: what was settled is stored in the client, and what a rebalance brought is told.
+    fn prepare(&self) -> Result<Option<Received<'static>>> {
+        if self.shared.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the binder is closed"));
+        }
+        self.store_settled();
+        let group = self.group();
+        if let Some(error) = lock(&group.failed).take() {
+            return Err(error);
+        }
+        let revoking = lock(&group.lanes).is_revoking();
+        if revoking && self.client.assignment_lost() {
+            let list = lock(&group.lanes).lose_revoked();
+            give_up(group, &*self.client, &list);
+        }
+        Ok(self.news())
+    }
+
+    fn news(&self) -> Option<Received<'static>> {
+        lock(&self.group().lanes).take_news().map(Received::from)
+    }
+
+    fn store_settled(&self) {
+        let group = self.group();
+        let (settled, due) = {
+            let mut lanes = lock(&group.lanes);
+            (lanes.take_settled(), lanes.commit_is_due(self.commit_count))
+        };
+        if let Some(settled) = settled
+            && let Err(cause) = self.client.store_offsets(&settled)
+        {
+            tracing::warn!(link = ?group.link, "what is settled can't be noted: {cause}");
+        }
+        if due
+            && !group.committing.swap(true, SeqCst)
+            && let Err(cause) = self.client.commit_consumer_state(CommitMode::Async)
+        {
+            group.committing.store(false, SeqCst);
+            tracing::debug!(link = ?group.link, "no commit by count: {cause}");
+        }
+    }
+
+    fn drain<'a>(
+        &'a self,
+        stream: &mut MessageStream<'a, Group>,
+        first: Option<BorrowedMessage<'a>>,
+        max: usize,
+    ) -> Batch<'a> {
+        let mut batch = Batch::new(self.group(), max);
+        if let Some(message) = first {
+            batch.push(message);
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        while batch.messages.len() < max {
+            match Pin::new(&mut *stream).poll_next(&mut context) {
+                Poll::Ready(Some(Ok(message))) => batch.push(message),
+                Poll::Ready(Some(Err(cause))) => self.complain(cause),
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        batch.finish();
+        batch
+    }
+
+    fn view<'a>(&'a self, batch: Batch<'a>) -> Option<Received<'a>> {
+        if batch.messages.is_empty() {
+            return None;
+        }
+        self.group().link.worked();
+        let view = KafkaView { messages: batch.messages, topics: &self.topics, reads_headers: self.reads_headers };
+        Some(Received::Batch(Box::new(view)))
+    }
+
+    /// Sorts an error: what may pass is logged (and was reported by the link), anything else fails the next receive.
+    fn complain(&self, cause: KafkaError) {
+        let group = self.group();
+        let fatal = matches!(cause, KafkaError::MessageConsumptionFatal(_));
+        let denied = matches!(
+            cause.rdkafka_error_code(),
+            Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::InvalidGroupId)
+        );
+        if fatal || denied {
+            *lock(&group.failed) = Some(group.link.fail(cause).permanent());
+        } else {
+            tracing::debug!(link = ?group.link, "receiving: {cause}");
+        }
+    }
+
+    async fn wait(&self, max: usize) -> Result<Received<'_>> {
+        let mut stream = self.client.stream();
+        let mut closed = std::pin::pin!(self.shared.wait_closed());
+        loop {
+            if let Some(news) = self.prepare()? {
+                return Ok(news);
+            }
+            let first = tokio::select! {
+                biased;
+                () = &mut closed => None,
+                first = self.first(&mut stream) => first,
+            };
+            if first.is_some()
+                && let Some(received) = self.view(self.drain(&mut stream, first, max))
+            {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// Waits for a message; `None` when there is something else to look at.
+    async fn first<'a>(&'a self, stream: &mut MessageStream<'a, Group>) -> Option<BorrowedMessage<'a>> {
+        poll_fn(|context| match Pin::new(&mut *stream).poll_next(context) {
+            Poll::Ready(Some(Ok(message))) => Poll::Ready(Some(message)),
+            Poll::Ready(Some(Err(cause))) => {
+                self.complain(cause);
+                Poll::Ready(None)
+            }
+            // the poll may have run a rebalance
+            Poll::Pending if lock(&self.group().lanes).has_news() => Poll::Ready(None),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}
+
+impl Consumer for KafkaConsumer {
+    fn try_recv_many(&mut self, max: usize) -> Result<Option<Received<'_>>> {
+        if let Some(news) = self.prepare()? {
+            return Ok(Some(news));
+        }
+        let batch = self.drain(&mut self.client.stream(), None, max);
+        Ok(self.view(batch).or_else(|| self.news()))
+    }
+
+    fn recv_many(&mut self, max: usize) -> BoxFuture<'_, Result<Received<'_>>> {
+        Box::pin(self.wait(max))
+    }
+
+    fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()> {
+        let group = self.group();
+        if !lock(&group.lanes).settle(lane, sequence) {
+            let late = group.late.fetch_add(1, SeqCst) + 1;
+            tracing::debug!(link = ?group.link, late, "a settlement came after its partition had gone");
+        }
+        Ok(())
+    }
+
+    fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.store_settled();
+            let group = self.group();
+            let given = lock(&group.lanes).release(lanes);
+            if let Some(list) = given {
+                // the client commits what is stored before the broker hands the partitions on
+                give_up(group, &*self.client, &list);
+            }
+            Ok(())
+        })
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        let group = self.group();
+        group.paused.store(true, SeqCst);
+        let held = lock(&group.lanes).partitions();
+        self.client.pause(&held).map_err(|cause| group.link.fail(cause))
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        let group = self.group();
+        group.paused.store(false, SeqCst);
+        let held = lock(&group.lanes).partitions();
+        self.client.resume(&held).map_err(|cause| group.link.fail(cause))
+    }
+
+    fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
+        self.dead_letters.clone()
+    }
+
+    fn default_prefetch(&self) -> u32 {
+        10_000
+    }
+
+    fn close(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            self.store_settled();
+            let Some(client) = self.client.0.take() else { return Ok(()) };
+            let leaving = tokio::time::timeout(CLOSE_PATIENCE, blocking(move || leave(client)));
+            match leaving.await {
+                Ok(left) => left?,
+                Err(_) => {
+                    Err(Error::new(ErrorKind::Timeout, "the group was not left in time; a commit may be missing"))
+                }
+            }
+        })
+    }
+}
+
+/// Commits and leaves.
+fn leave(client: Arc<StreamConsumer<Group>>) -> Result<()> {
+    let group = Arc::clone(client.context());
+    group.closing.store(true, SeqCst);
+    let committed = match client.commit_consumer_state(CommitMode::Sync) {
+        Err(cause) if cause.rdkafka_error_code() != Some(Code::NoOffset) => Err(group.link.fail(cause)),
+        _ => Ok(()),
+    };
+    let left = Arc::downgrade(&client);
+    drop(client);
+    // a question whether there is a broker may still be under way
+    while left.strong_count() > 0 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    committed
+}
+
+impl Drop for KafkaConsumer {
+    fn drop(&mut self) {
+        if self.client.0.is_some() {
+            self.store_settled();
+        }
+    }
+}
+
+impl fmt::Debug for KafkaConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConsumer").field("topics", &self.topics).finish_non_exhaustive()
+    }
+}
+
+/// Messages that are taken together, each with its lane.
+struct Batch<'a> {
+    group: &'a Group,
+    messages: Vec<(BorrowedMessage<'a>, LaneId)>,
+    run: Run,
+}
+
+/// Consecutive messages of one partition: the lane is looked up once for them.
+#[derive(Default)]
+struct Run {
+    topic: usize,
+    partition: i32,
+    generation: u64,
+    lane: Option<LaneId>,
+    next: i64,
+}
+
+impl<'a> Batch<'a> {
+    fn new(group: &'a Group, max: usize) -> Self {
+        Self { group, messages: Vec::with_capacity(max.min(64)), run: Run::default() }
+    }
+
+    /// Takes a message, unless its partition is gone, or it came before: a client that was paused may repeat itself.
+    fn push(&mut self, message: BorrowedMessage<'a>) {
+        let generation = self.group.generation.load(SeqCst);
+        let topic = message.topic_ptr() as usize;
+        let run = &self.run;
+        if run.topic != topic || run.partition != message.partition() || run.generation != generation {
+            self.finish();
+            let mut lanes = lock(&self.group.lanes);
+            let lane = lanes.by_partition(message.topic(), message.partition()).filter(|lane| lane.is_held());
+            let (lane, next) = lane.map_or((None, 0), |lane| (Some(lane.id), lane.next));
+            self.run = Run { topic, partition: message.partition(), generation, lane, next };
+        }
+        if let Some(lane) = self.run.lane
+            && message.offset() >= self.run.next
+        {
+            self.run.next = message.offset() + 1;
+            self.messages.push((message, lane));
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(lane) = self.run.lane.take()
+            && let Some(lane) = lock(&self.group.lanes).by_id(lane)
+        {
+            lane.next = lane.next.max(self.run.next);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What a client says of its connection, and where that is reported.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use binder_core::Error;
+use binder_core::binder::{BinderHealth, Status};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::error::{from_code, from_kafka};
+
+/// How often a client that lost its brokers is asked whether it has one again.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long such a question waits for its answer.
+pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the clients of a binder have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    next_link: AtomicU64,
+    reached: AtomicBool,
+    down: Mutex<BTreeMap<u64, String>>,
+    failure: Mutex<Option<String>>,
+    closed: AtomicBool,
+    closing: Notify,
+}
+
+impl Shared {
+    pub(crate) fn health(&self) -> BinderHealth {
+        match lock(&self.down).values().next() {
+            Some(reason) => BinderHealth::Connecting(reason.clone()),
+            None if self.reached.load(SeqCst) => BinderHealth::Up,
+            None => {
+                let failure = lock(&self.failure).clone();
+                BinderHealth::Connecting(failure.unwrap_or_else(|| "not connected yet".to_owned()))
+            }
+        }
+    }
+
+    /// Notes why nothing could be bound.
+    pub(crate) fn failed(&self, error: &Error) {
+        *lock(&self.failure) = Some(error.message().to_owned());
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.closing.notify_waiters();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// Resolves when the binder is closed.
+    pub(crate) async fn wait_closed(&self) {
+        let mut closing = std::pin::pin!(self.closing.notified());
+        closing.as_mut().enable();
+        if !self.is_closed() {
+            closing.await;
+        }
+    }
+}
+
+/// Asks a client for an answer of a broker; `None` when the client is gone.
+type Probe = Box<dyn Fn() -> Option<bool> + Send + Sync>;
+
+/// The connection of one client, as far as the client tells.
+#[derive(Clone)]
+pub(crate) struct Link(Arc<Inner>);
+
+struct Inner {
+    binder: String,
+    channel: Arc<str>,
+    id: u64,
+    shared: Arc<Shared>,
+    status: Option<Status>,
+    down: AtomicBool,
+    reason: Mutex<Option<String>>,
+    probe: OnceLock<Probe>,
+    runtime: Handle,
+}
+
+impl Link {
+    pub(crate) fn new(binder: &str, channel: Arc<str>, shared: &Arc<Shared>, status: Option<Status>) -> Self {
+        Self(Arc::new(Inner {
+            binder: binder.to_owned(),
+            channel,
+            id: shared.next_link.fetch_add(1, SeqCst),
+            shared: Arc::clone(shared),
+            status,
+            down: AtomicBool::new(false),
+            reason: Mutex::default(),
+            probe: OnceLock::new(),
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Sets how the client is asked for an answer of a broker while there seems to be none.
+    pub(crate) fn probe_with(&self, probe: impl Fn() -> Option<bool> + Send + Sync + 'static) {
+        if self.0.probe.set(Box::new(probe)).is_ok() && self.is_down() {
+            self.watch();
+        }
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.0.down.load(SeqCst)
+    }
+
+    /// Returns why no broker is reached, if none is.
+    pub(crate) fn reason(&self) -> Option<String> {
+        if self.is_down() { lock(&self.0.reason).clone() } else { None }
+    }
+
+    /// Returns the last complaint of the client, whether or not a broker is reached.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        lock(&self.0.reason).clone()
+    }
+
+    /// Notes that a broker has answered. Cheap while all is well.
+    pub(crate) fn worked(&self) {
+        if self.0.down.load(SeqCst) && self.0.down.swap(false, SeqCst) {
+            tracing::info!(binder = %self.0.binder, channel = %self.0.channel, "connected to Kafka again");
+            self.up();
+        }
+    }
+
+    /// Reports that the binding works.
+    pub(crate) fn up(&self) {
+        *lock(&self.0.reason) = None;
+        self.0.shared.reached.store(true, SeqCst);
+        lock(&self.0.shared.down).remove(&self.0.id);
+        if let Some(status) = &self.0.status {
+            status.up();
+        }
+    }
+
+    /// Maps an error and says why no broker is reached, if none is.
+    pub(crate) fn fail(&self, cause: KafkaError) -> Error {
+        self.place(from_kafka(cause, self.reason().as_deref()))
+    }
+
+    /// As [`fail`](Self::fail), from a bare code.
+    pub(crate) fn fail_code(&self, code: Code) -> Error {
+        self.place(from_code(code, self.reason().as_deref()))
+    }
+
+    fn place(&self, error: Error) -> Error {
+        error.with_context("binder", self.0.binder.as_str()).with_context("binding", self.0.channel.as_ref())
+    }
+
+    /// Takes what the client's error callback says.
+    pub(crate) fn on_error(&self, error: &KafkaError, text: &str) {
+        match error.rdkafka_error_code() {
+            Some(Code::AllBrokersDown) => {
+                let reason = self.complaint().unwrap_or_else(|| text.to_owned());
+                self.lost(reason);
+            }
+            Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
+                self.complain(text);
+                self.lost(text.to_owned());
+            }
+            Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => self.complain(text),
+            Some(Code::Fatal) => {
+                tracing::error!(binder = %self.0.binder, channel = %self.0.channel, "the Kafka client gave up: {text}");
+                self.lost(text.to_owned());
+            }
+            _ => tracing::warn!(binder = %self.0.binder, channel = %self.0.channel, "Kafka: {error}: {text}"),
+        }
+    }
+
+    /// Takes a line of the client's log.
+    pub(crate) fn on_log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(binder = %self.0.binder, channel = %self.0.channel, facility, "{text}");
+            }
+            // failures come through the error callback too; and a setting may be meant for the other kind of client
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if !matches!(facility, "FAIL" | "ERROR" | "CONFWARN") => {
+                tracing::warn!(binder = %self.0.binder, channel = %self.0.channel, facility, "{text}");
+            }
+            _ => tracing::debug!(binder = %self.0.binder, channel = %self.0.channel, facility, "{text}"),
+        }
+    }
+
+    fn complain(&self, text: &str) {
+        let before = lock(&self.0.reason).replace(text.to_owned());
+        if before.as_deref().map(steady) == Some(steady(text)) {
+            return;
+        }
+        tracing::warn!(binder = %self.0.binder, channel = %self.0.channel, "Kafka: {text}");
+        if self.is_down() {
+            self.report(text.to_owned());
+        }
+    }
+
+    fn lost(&self, reason: String) {
+        *lock(&self.0.reason) = Some(reason.clone());
+        self.report(reason);
+        if !self.0.down.swap(true, SeqCst) {
+            self.watch();
+        }
+    }
+
+    fn report(&self, reason: String) {
+        lock(&self.0.shared.down).insert(self.0.id, reason.clone());
+        if let Some(status) = &self.0.status {
+            status.connecting(reason);
+        }
+    }
+
+    /// Asks from time to time until a broker has answered: an idle client would not notice.
+    fn watch(&self) {
+        if self.0.probe.get().is_none() {
+            return;
+        }
+        let link = self.clone();
+        self.0.runtime.spawn(async move {
+            while link.is_down() {
+                tokio::time::sleep(PROBE_INTERVAL).await;
+                let asked = link.clone();
+                let answer = tokio::task::spawn_blocking(move || asked.0.probe.get().and_then(|probe| probe()));
+                match answer.await {
+                    Ok(Some(true)) => link.worked(),
+                    Ok(Some(false)) => {}
+                    _ => break,
+                }
+            }
+        });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        lock(&self.shared.down).remove(&self.id);
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("binder", &self.0.binder).field("channel", &self.0.channel).finish_non_exhaustive()
+    }
+}
+
+/// The part of a complaint that does not change from attempt to attempt: not "(after 12ms in state CONNECT)".
+fn steady(text: &str) -> &str {
+    text.split_once(" (after ").map_or(text, |(steady, _)| steady)
+}

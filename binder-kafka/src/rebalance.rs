@@ -1,0 +1,327 @@
+//! Lanes of a group: partitions as they are assigned and taken away.
+//!
+//! The client tells of a rebalance inside a poll. An assignment is taken at once; a revoke is only noted: the consumer goes on polling, the
+//! running deliveries end, and [`release`](Lanes::release) says when the partitions may be given up. Until then the client itself keeps all
+//! partitions of this member paused. See `docs/adr/0010-kafka-revoke-is-deferred.md`.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use binder_core::Error;
+use binder_core::binder::{LaneId, Received};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::link::{Link, lock};
+
+/// What core must hear of a rebalance.
+#[derive(Debug)]
+pub(crate) enum News {
+    Revoked(Vec<LaneId>),
+    Lost(Vec<LaneId>),
+}
+
+impl From<News> for Received<'_> {
+    fn from(news: News) -> Self {
+        match news {
+            News::Revoked(lanes) => Self::Revoked(lanes),
+            News::Lost(lanes) => Self::Lost(lanes),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Held,
+    Revoked,
+    Released,
+}
+
+/// A partition in one assignment.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) id: LaneId,
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    /// The lowest offset that was not delivered yet.
+    pub(crate) next: i64,
+    /// What is to be committed.
+    settled: Option<i64>,
+    stored: bool,
+    state: State,
+}
+
+impl Lane {
+    /// Returns whether deliveries of the lane may be started.
+    pub(crate) fn is_held(&self) -> bool {
+        self.state == State::Held
+    }
+}
+
+/// The partitions of a member. Ids grow, so the lanes are sorted by them.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    last: u32,
+    live: Vec<Lane>,
+    news: VecDeque<News>,
+    unstored: bool,
+    revoking: bool,
+    settled_since_commit: u64,
+    /// Where partitions start that have no committed offset.
+    pub(crate) starts: Vec<(Arc<str>, i32, i64)>,
+}
+
+impl Lanes {
+    pub(crate) fn by_partition(&mut self, topic: &str, partition: i32) -> Option<&mut Lane> {
+        self.live.iter_mut().find(|lane| lane.partition == partition && lane.topic.as_ref() == topic)
+    }
+
+    pub(crate) fn by_id(&mut self, id: LaneId) -> Option<&mut Lane> {
+        let index = self.live.binary_search_by_key(&id, |lane| lane.id).ok()?;
+        self.live.get_mut(index)
+    }
+
+    /// Notes what is settled; returns false if the lane is no more.
+    pub(crate) fn settle(&mut self, id: LaneId, sequence: u64) -> bool {
+        let Some(lane) = self.by_id(id).filter(|lane| lane.state != State::Released) else { return false };
+        let upto = i64::try_from(sequence).map_or(i64::MAX, |sequence| sequence.saturating_add(1)).min(lane.next);
+        let before = lane.settled.unwrap_or(0);
+        if upto > before {
+            let more = if lane.settled.is_some() { upto - before } else { 1 };
+            lane.settled = Some(upto);
+            lane.stored = false;
+            self.unstored = true;
+            self.settled_since_commit += more.unsigned_abs();
+        }
+        true
+    }
+
+    /// Takes what was settled since the last call, to be stored in the client.
+    pub(crate) fn take_settled(&mut self) -> Option<TopicPartitionList> {
+        if !std::mem::take(&mut self.unstored) {
+            return None;
+        }
+        let mut list = TopicPartitionList::new();
+        for lane in self.live.iter_mut().filter(|lane| !lane.stored) {
+            if let Some(settled) = lane.settled {
+                // fails for offsets that are no offsets only
+                let _ = list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(settled));
+                lane.stored = true;
+            }
+        }
+        Some(list)
+    }
+
+    /// Returns whether so many deliveries were settled since this last returned true.
+    pub(crate) fn commit_is_due(&mut self, count: u64) -> bool {
+        let due = count > 0 && self.settled_since_commit >= count;
+        if due {
+            self.settled_since_commit = 0;
+        }
+        due
+    }
+
+    pub(crate) fn take_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// Returns whether there are lanes that the broker wants back.
+    pub(crate) fn is_revoking(&self) -> bool {
+        self.revoking
+    }
+
+    /// Notes that core is done with these lanes. When it is done with all that the broker wants back, returns their partitions.
+    pub(crate) fn release(&mut self, lanes: &[LaneId]) -> Option<TopicPartitionList> {
+        for id in lanes {
+            if let Some(lane) = self.by_id(*id).filter(|lane| lane.state == State::Revoked) {
+                lane.state = State::Released;
+            }
+        }
+        let released = self.live.iter().any(|lane| lane.state == State::Released);
+        let waiting = self.live.iter().any(|lane| lane.state == State::Revoked);
+        (released && !waiting).then(|| self.remove(|lane| lane.state == State::Released).1)
+    }
+
+    /// Forgets what was to be released: it is gone already.
+    pub(crate) fn lose_revoked(&mut self) -> TopicPartitionList {
+        let (lost, list) = self.remove(|lane| lane.state != State::Held);
+        self.news.push_back(News::Lost(lost));
+        list
+    }
+
+    pub(crate) fn partitions(&self) -> TopicPartitionList {
+        list(self.live.iter().filter(|lane| lane.state == State::Held))
+    }
+
+    fn remove(&mut self, gone: impl Fn(&Lane) -> bool) -> (Vec<LaneId>, TopicPartitionList) {
+        let list = list(self.live.iter().filter(|lane| gone(lane)));
+        let ids = self.live.iter().filter(|lane| gone(lane)).map(|lane| lane.id).collect();
+        self.live.retain(|lane| !gone(lane));
+        self.revoking = self.live.iter().any(|lane| lane.state != State::Held);
+        (ids, list)
+    }
+
+    fn add(&mut self, partitions: &TopicPartitionList) {
+        for element in partitions.elements() {
+            let (topic, partition) = (Arc::from(element.topic()), element.partition());
+            self.last += 1;
+            let (id, state) = (LaneId(self.last), State::Held);
+            self.live.push(Lane { id, topic, partition, next: 0, settled: None, stored: true, state });
+        }
+    }
+
+    fn revoke(&mut self, partitions: &TopicPartitionList) {
+        let mut revoked = Vec::new();
+        for element in partitions.elements() {
+            if let Some(lane) = self.by_partition(element.topic(), element.partition()) {
+                lane.state = State::Revoked;
+                revoked.push(lane.id);
+            }
+        }
+        self.revoking = true;
+        self.news.push_back(News::Revoked(revoked));
+    }
+
+    fn lose(&mut self, partitions: &TopicPartitionList) {
+        let elements = partitions.elements();
+        let named = |lane: &Lane| elements.iter().any(|e| e.partition() == lane.partition && e.topic() == &*lane.topic);
+        let (lost, _) = self.remove(named);
+        if !lost.is_empty() {
+            self.news.push_back(News::Lost(lost));
+        }
+    }
+}
+
+fn list<'a>(lanes: impl Iterator<Item = &'a Lane>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for lane in lanes {
+        list.add_partition(&lane.topic, lane.partition);
+    }
+    list
+}
+
+/// Where the client of an input reports.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) link: Link,
+    pub(crate) lanes: Mutex<Lanes>,
+    /// Grows with each rebalance: a lane that was looked up before may be no more.
+    pub(crate) generation: AtomicU64,
+    pub(crate) paused: AtomicBool,
+    pub(crate) closing: AtomicBool,
+    pub(crate) committing: AtomicBool,
+    /// What the next receive fails with.
+    pub(crate) failed: Mutex<Option<Error>>,
+    /// Settlements of lanes that are no more.
+    pub(crate) late: AtomicU64,
+}
+
+impl Group {
+    pub(crate) fn new(link: Link) -> Self {
+        Self {
+            link,
+            lanes: Mutex::default(),
+            generation: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            committing: AtomicBool::new(false),
+            failed: Mutex::default(),
+            late: AtomicU64::new(0),
+        }
+    }
+
+    fn assign(&self, client: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
+        lock(&self.lanes).starts(list);
+        let done = match client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => client.incremental_assign(list),
+            _ => client.assign(list),
+        };
+        self.check("assign", done);
+        lock(&self.lanes).add(list);
+        // the client remembers a pause of an earlier assignment
+        let paused = self.paused.load(SeqCst);
+        self.check("pause", if paused { client.pause(list) } else { client.resume(list) });
+        self.link.worked();
+        self.link.up();
+    }
+
+    fn revoke(&self, client: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        if client.assignment_lost() || self.closing.load(SeqCst) {
+            lock(&self.lanes).lose(list);
+            give_up(self, client, list);
+        } else {
+            lock(&self.lanes).revoke(list);
+        }
+    }
+
+    fn check(&self, what: &str, done: KafkaResult<()>) {
+        if let Err(cause) = done {
+            tracing::warn!(link = ?self.link, "could not {what} partitions: {cause}");
+        }
+    }
+}
+
+impl Lanes {
+    /// Sets where partitions begin that this member has settled nothing of.
+    fn starts(&self, list: &mut TopicPartitionList) {
+        for (topic, partition, offset) in &self.starts {
+            if let Some(mut element) = list.find_partition(topic, *partition) {
+                let _ = element.set_offset(Offset::Offset(*offset));
+            }
+        }
+    }
+}
+
+/// Gives partitions back to the broker; what was stored for them is committed first, by the client.
+pub(crate) fn give_up<C: Consumer<Group>>(group: &Group, client: &C, list: &TopicPartitionList) {
+    let done = match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_unassign(list),
+        _ => client.unassign(),
+    };
+    group.generation.fetch_add(1, SeqCst);
+    group.check("unassign", done);
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.link.on_log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.link.on_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(&self, client: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        self.generation.fetch_add(1, SeqCst);
+        match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(client, list),
+            _ => self.revoke(client, list),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.committing.store(false, SeqCst);
+        match result {
+            Ok(()) => {
+                self.link.worked();
+                let mut lanes = lock(&self.lanes);
+                lanes.starts.retain(|(topic, partition, _)| {
+                    !matches!(offsets.find_partition(topic, *partition).map(|e| e.offset()), Some(Offset::Offset(_)))
+                });
+            }
+            Err(cause) if cause.rdkafka_error_code() == Some(Code::NoOffset) => {}
+            Err(cause) => tracing::warn!(link = ?self.link, "offsets are not committed yet: {cause}"),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A client that sends, with a receipt for each message.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use binder_core::binder::{Receipts, Slot};
+use binder_core::{Error, ErrorKind, Result};
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+
+use crate::error::from_kafka;
+use crate::link::{Link, PROBE_PATIENCE};
+
+const _: () = assert!(usize::BITS >= u64::BITS, "a receipt's slot travels in the word that librdkafka gives back");
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Where the client's answers arrive.
+struct Answers {
+    receipts: Receipts,
+    link: Link,
+}
+
+impl ClientContext for Answers {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.link.on_log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.link.on_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Answers {
+    /// A slot and an index, packed: no allocation for each message.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, word: usize) {
+        let (slot, index) = Slot::unpack(word as u64);
+        let answer = match result {
+            Ok(_) => {
+                self.link.worked();
+                Ok(())
+            }
+            Err((cause, _)) => Err(self.link.fail(cause.clone())),
+        };
+        self.receipts.complete(slot, index, answer);
+    }
+}
+
+/// A record to be sent.
+pub(crate) struct Record<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) headers: Option<OwnedHeaders>,
+}
+
+/// A producer client and the thread that polls it; the thread also lets it go, because that blocks.
+pub(crate) struct Sender {
+    client: Arc<BaseProducer<Answers>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sender {
+    pub(crate) fn new(config: &ClientConfig, window: u32, link: Link) -> Result<Self> {
+        let answers = Answers { receipts: Receipts::new(window), link: link.clone() };
+        let client = BaseProducer::from_config_and_context(config, answers);
+        let client = Arc::new(client.map_err(|cause| from_kafka(cause, None))?);
+        let asked = Arc::downgrade(&client);
+        link.probe_with(move || {
+            let client = asked.upgrade()?;
+            Some(client.client().fetch_metadata(None, PROBE_PATIENCE).is_ok())
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let (polled, stopped) = (Arc::clone(&client), Arc::clone(&stop));
+        let thread = std::thread::Builder::new().name("kafka-send".to_owned()).spawn(move || {
+            while !stopped.load(Relaxed) {
+                polled.poll(POLL);
+            }
+        });
+        thread.map_err(|cause| Error::new(ErrorKind::Unexpected, "no thread for the producer").with_source(cause))?;
+        Ok(Self { client, stop })
+    }
+
+    pub(crate) fn receipts(&self) -> &Receipts {
+        &self.client.context().receipts
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.client.context().link
+    }
+
+    /// Hands a record over; its answer completes the slot in `word`.
+    pub(crate) fn produce(&self, record: Record<'_>, word: u64) -> Result<(), KafkaError> {
+        let sent = self.client.send(BaseRecord {
+            topic: record.topic,
+            partition: record.partition,
+            payload: record.payload,
+            key: record.key,
+            timestamp: None,
+            headers: record.headers,
+            delivery_opaque: word as usize,
+        });
+        sent.map_err(|(cause, _)| cause)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+    }
+}

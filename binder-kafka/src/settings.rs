@@ -1,0 +1,177 @@
+//! Settings of librdkafka: our defaults, what passes through, and what is ours alone.
+
+use std::time::Duration;
+
+use binder_core::binder::{ConsumerBinding, ProducerBinding};
+use binder_core::config::Start;
+use binder_core::{Error, ErrorKind, Result};
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use crate::config::{Assignment, KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings};
+use crate::error::from_kafka;
+
+/// Settings that say what a property of ours says already, with that property.
+const OWNED: [(&str, &str); 24] = [
+    ("bootstrap.servers", "set `brokers` of the binder"),
+    ("metadata.broker.list", "set `brokers` of the binder"),
+    ("group.id", "set `group` of the binding"),
+    ("group.protocol", "the binder needs the classic protocol"),
+    ("enable.auto.commit", "the binder commits what is settled"),
+    ("auto.commit.enable", "the binder commits what is settled"),
+    ("enable.auto.offset.store", "the binder commits what is settled"),
+    ("offset.store.method", "the binder commits what is settled"),
+    ("auto.commit.interval.ms", "set `consumer.kafka.commit-interval`"),
+    ("auto.offset.reset", "set `consumer.start`"),
+    ("partition.assignment.strategy", "set `consumer.kafka.assignment`"),
+    ("allow.auto.create.topics", "set `provision` of the binding"),
+    ("enable.idempotence", "the binder's producers are idempotent"),
+    ("enable.gapless.guarantee", "the binder's producers report each message for itself"),
+    ("acks", "a send is confirmed by all in-sync replicas"),
+    ("request.required.acks", "a send is confirmed by all in-sync replicas"),
+    ("message.timeout.ms", "set `producer.send-timeout`"),
+    ("delivery.timeout.ms", "set `producer.send-timeout`"),
+    ("linger.ms", "set `producer.kafka.linger`"),
+    ("queue.buffering.max.ms", "set `producer.kafka.linger`"),
+    ("compression.type", "set `producer.kafka.compression`"),
+    ("compression.codec", "set `producer.kafka.compression`"),
+    ("partitioner", "the binder's producers partition as Java does"),
+    ("transactional.id", "transactions are not supported yet"),
+];
+
+/// Refuses settings that are ours.
+pub(crate) fn check(settings: &Settings, place: &str) -> Result<()> {
+    match OWNED.iter().find(|(name, _)| settings.contains(name)) {
+        Some((name, instead)) => {
+            Err(Error::new(ErrorKind::Config, format!("{place}: `{name}` can't be set here: {instead}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Settings that every client has.
+pub(crate) fn common(binder: &KafkaProperties, own: &Settings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Info);
+    for (name, value) in [
+        ("reconnect.backoff.ms", "50"),
+        ("reconnect.backoff.max.ms", "1000"),
+        ("socket.nagle.disable", "true"),
+        ("socket.keepalive.enable", "true"),
+        ("log.connection.close", "false"),
+    ] {
+        config.set(name, value);
+    }
+    for (name, value) in binder.configuration.iter().chain(own.iter()) {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", binder.brokers.to_string());
+    config
+}
+
+/// Settings of an input's client.
+pub(crate) fn consumer(
+    binder: &KafkaProperties,
+    own: &KafkaConsumerProperties,
+    binding: &ConsumerBinding,
+    group: &str,
+) -> ClientConfig {
+    let mut config = common(binder, &own.configuration);
+    // a partition that was read to its end, or whose queue was full, is asked again after this; the client's second is far too long
+    if !own.configuration.contains("fetch.queue.backoff.ms") && !binder.configuration.contains("fetch.queue.backoff.ms")
+    {
+        config.set("fetch.queue.backoff.ms", "10");
+    }
+    let earliest = match binding.properties.start {
+        Some(start) => start == Start::Earliest,
+        None => binding.group.is_some(),
+    };
+    let strategy = match own.assignment {
+        Assignment::Cooperative => "cooperative-sticky",
+        Assignment::Eager => "range,roundrobin",
+    };
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "true")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.commit.interval.ms", millis(own.commit_interval).max(1).to_string())
+        .set("auto.offset.reset", if earliest { "earliest" } else { "latest" })
+        .set("partition.assignment.strategy", strategy)
+        .set("allow.auto.create.topics", "false");
+    config
+}
+
+/// Settings of an output's client.
+pub(crate) fn producer(
+    binder: &KafkaProperties,
+    own: &KafkaProducerProperties,
+    binding: &ProducerBinding,
+) -> ClientConfig {
+    let mut config = sender(binder, &own.configuration, binding.properties.send_timeout);
+    config.set("linger.ms", millis(own.linger).to_string()).set("compression.type", own.compression.as_str());
+    config
+}
+
+/// Settings of a client that sends; each message has its answer within `deadline`.
+pub(crate) fn sender(binder: &KafkaProperties, own: &Settings, deadline: Duration) -> ClientConfig {
+    let mut config = common(binder, own);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", millis(patience(deadline)).max(1).to_string())
+        // the window bounds what is in flight
+        .set("queue.buffering.max.messages", "0");
+    config
+}
+
+/// The client looks for messages that are too old once a second, so it is told to be that much earlier.
+fn patience(deadline: Duration) -> Duration {
+    deadline.saturating_sub(Duration::from_secs(1)).max(deadline / 2)
+}
+
+/// Lets the client check names and values without connecting.
+pub(crate) fn verify(config: &ClientConfig) -> Result<()> {
+    config.create_native_config().map(drop).map_err(|cause| from_kafka(cause, None))
+}
+
+fn millis(duration: Duration) -> u128 {
+    duration.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_setting_of_ours_is_refused_by_name() {
+        let settings: Settings = serde_json::from_value(json!({ "group.id": "x" })).expect("settings");
+        let error = check(&settings, "consumer.kafka.configuration").expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(
+            error.to_string(),
+            "consumer.kafka.configuration: `group.id` can't be set here: set `group` of the binding"
+        );
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_without_a_connection() {
+        let settings: Settings = serde_json::from_value(json!({ "no.such.setting": 1 })).expect("settings");
+        let error = verify(&common(&KafkaProperties::default(), &settings)).expect_err("refused");
+        assert!(error.to_string().contains("no.such.setting"), "{error}");
+    }
+
+    #[test]
+    fn a_binding_wins_over_its_binder() {
+        let binder = json!({ "configuration": { "client.id": "a", "fetch.queue.backoff.ms": 5 } });
+        let binder: KafkaProperties = serde_json::from_value(binder).expect("binder");
+        let own: KafkaConsumerProperties =
+            serde_json::from_value(json!({ "configuration": { "client.id": "b" } })).expect("binding");
+        let config = consumer(&binder, &own, &ConsumerBinding::new("c"), "g");
+        assert_eq!(config.get("client.id"), Some("b"));
+        assert_eq!(config.get("fetch.queue.backoff.ms"), Some("5"));
+        assert_eq!(config.get("auto.offset.reset"), Some("latest"), "anonymous");
+    }
+}

@@ -1,0 +1,101 @@
+//! Deliveries that are still in the client's memory.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use binder_core::binder::{BatchView, LaneId, Metadata, Native, Parcel, Token};
+use binder_core::message::{ContentType, HeaderValue, Headers};
+use bytes::{Bytes, BytesMut};
+use rdkafka::Timestamp;
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Message as _};
+
+use crate::headers::{self, Raw};
+
+/// A batch that borrows the client's messages.
+pub(crate) struct KafkaView<'a> {
+    pub(crate) messages: Vec<(BorrowedMessage<'a>, LaneId)>,
+    pub(crate) topics: &'a [Arc<str>],
+    pub(crate) reads_headers: bool,
+}
+
+/// What a dead letter needs beside the parcel.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) headers: Raw,
+    pub(crate) timestamp: Timestamp,
+}
+
+impl KafkaView<'_> {
+    fn message(&self, index: usize) -> &BorrowedMessage<'_> {
+        &self.messages[index].0
+    }
+
+    /// Reads headers. The client panics on a header name that is no UTF-8: such a message counts as one without headers.
+    fn read<R>(&self, index: usize, read: impl FnOnce(&BorrowedHeaders) -> R) -> Option<R> {
+        if !self.reads_headers {
+            return None;
+        }
+        let found = self.message(index).headers()?;
+        catch_unwind(AssertUnwindSafe(|| read(found))).ok()
+    }
+}
+
+impl BatchView for KafkaView<'_> {
+    fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn payload(&self, index: usize) -> Option<&[u8]> {
+        self.message(index).payload()
+    }
+
+    fn key(&self, index: usize) -> Option<&[u8]> {
+        self.message(index).key()
+    }
+
+    fn token(&self, index: usize) -> Token {
+        let (message, lane) = &self.messages[index];
+        Token { lane: *lane, sequence: message.offset().unsigned_abs() }
+    }
+
+    fn content_type(&self, index: usize) -> Option<ContentType> {
+        self.read(index, headers::content_type)?
+    }
+
+    fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
+        self.read(index, |found| headers::find(found, name))?
+    }
+
+    fn headers(&self, index: usize) -> Headers {
+        self.read(index, headers::all).unwrap_or_default()
+    }
+
+    fn metadata(&self, index: usize) -> Metadata {
+        let message = self.message(index);
+        let topic = message.topic();
+        let known = self.topics.iter().find(|known| known.as_ref() == topic);
+        let mut metadata = Metadata::new(known.map_or_else(|| topic.into(), Arc::clone));
+        metadata.partition = u32::try_from(message.partition()).ok();
+        metadata.offset = u64::try_from(message.offset()).ok();
+        metadata.timestamp = message.timestamp().to_millis().and_then(time);
+        metadata
+    }
+
+    fn detach(&self, index: usize, arena: &mut BytesMut) -> Parcel {
+        let mut parcel = Parcel::copy(self, index, arena);
+        let keep = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        // also where headers are not read: a dead letter carries them all the same
+        let found = self.message(index).headers();
+        let raw = found.and_then(|found| catch_unwind(AssertUnwindSafe(|| headers::raw(found, keep))).ok());
+        let timestamp = self.message(index).timestamp();
+        parcel.metadata.native = Some(Native::new(Origin { headers: raw.unwrap_or_default(), timestamp }));
+        parcel
+    }
+}
+
+fn time(millis: i64) -> Option<SystemTime> {
+    let distance = Duration::from_millis(millis.unsigned_abs());
+    let epoch = SystemTime::UNIX_EPOCH;
+    if millis < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) }
+}

@@ -1,0 +1,18 @@
+//! Cases against a real broker, named by `KAFKA_URL`.
+
+mod faults;
+mod groups;
+mod rebalance;
+#[path = "../support/mod.rs"]
+mod support;
+mod wire;
+
+fn main() {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let ready = support::url().is_some();
+    let mut cases = wire::cases(ready);
+    cases.extend(groups::cases(ready));
+    cases.extend(rebalance::cases(ready));
+    cases.extend(faults::cases(ready));
+    libtest_mimic::run(&arguments, cases).exit();
+}

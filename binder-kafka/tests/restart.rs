@@ -1,0 +1,108 @@
+//! A broker that goes away: `KAFKA_STOP` and `KAFKA_START` are shell commands that stop and start the one of `KAFKA_URL`.
+
+mod support;
+
+use std::time::Duration;
+
+use binder_core::ErrorKind;
+use binder_core::binder::{BinderHealth, Status, TrySend};
+use serde_json::json;
+
+use support::*;
+
+fn command(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+async fn run(name: &str) {
+    let line = command(name).expect("checked before");
+    let done = tokio::process::Command::new("sh").arg("-c").arg(line).status().await.unwrap();
+    assert!(done.success(), "{name}");
+}
+
+fn main() {
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let ready = url().is_some() && command("KAFKA_STOP").is_some() && command("KAFKA_START").is_some();
+    let cases = vec![
+        case("an_outage_delays_and_loses_nothing", ready, an_outage_delays_and_loses_nothing),
+        case("an_idle_binding_says_that_it_is_down_and_back", ready, an_idle_binding_says_that_it_is_down_and_back),
+        case("a_send_without_broker_times_out_with_the_reason", ready, a_send_without_broker_times_out_with_the_reason),
+    ];
+    libtest_mimic::run(&arguments, cases).exit();
+}
+
+async fn becomes(status: &Status, up: bool) {
+    let mut seen = status.watch();
+    let waited =
+        tokio::time::timeout(Duration::from_secs(30), seen.wait_for(|health| (*health == BinderHealth::Up) == up));
+    waited.await.expect("the status changes").expect("the status lives");
+}
+
+async fn an_outage_delays_and_loses_nothing() {
+    let (binder, topic) = (binder(), unique("outage"));
+    let sender = producer(&binder, &topic, 1).await;
+    let binding = input(&topic, Some("g"));
+    let mut receiver = binder.bind_consumer(&binding).await.unwrap();
+    send_all(&*sender, numbered(3)).await;
+    let parcels = receive(&mut receiver, 3).await;
+    settle(&mut receiver, parcels[2].token);
+    let receiving = tokio::spawn(async move { (receive(&mut receiver, 200).await, receiver) });
+    run("KAFKA_STOP").await;
+    becomes(&binding.status, false).await;
+    assert!(matches!(binder.health(), BinderHealth::Connecting(_)));
+    let waiting: Vec<_> = numbered(200)
+        .iter()
+        .map(|number| match sender.try_send(text(number, None)).unwrap() {
+            TrySend::Sent(receipt) => receipt,
+            TrySend::Full => panic!("the window is larger"),
+        })
+        .collect();
+    run("KAFKA_START").await;
+    for receipt in waiting {
+        receipt.await.expect("confirmed after the outage");
+    }
+    let (received, mut receiver) = receiving.await.unwrap();
+    let mut sent = payloads(&received);
+    sent.dedup();
+    assert_eq!(sent, numbered(200));
+    becomes(&binding.status, true).await;
+    settle(&mut receiver, received[199].token);
+    receiver.close().await.unwrap();
+    assert_eq!(committed(&topic, "g", 0).await, Some(203));
+    assert_eq!(binder.health(), BinderHealth::Up);
+}
+
+async fn an_idle_binding_says_that_it_is_down_and_back() {
+    let (binder, topic) = (binder(), unique("idle"));
+    let (binding, outgoing) = (input(&topic, Some("g")), output(&topic));
+    let _sender = binder.bind_producer(&outgoing).await.unwrap();
+    let mut receiver = binder.bind_consumer(&binding).await.unwrap();
+    let polling = tokio::spawn(async move { step(&mut receiver).await });
+    becomes(&binding.status, true).await;
+    run("KAFKA_STOP").await;
+    becomes(&binding.status, false).await;
+    becomes(&outgoing.status, false).await;
+    run("KAFKA_START").await;
+    becomes(&binding.status, true).await;
+    becomes(&outgoing.status, true).await;
+    polling.abort();
+}
+
+async fn a_send_without_broker_times_out_with_the_reason() {
+    let (binder, topic) = (binder(), unique("timeout"));
+    let mut binding = output(&topic);
+    binding.properties.send_timeout = Duration::from_secs(4);
+    binding.section = section(json!({ "linger": "0ms" }));
+    let sender = binder.bind_producer(&binding).await.unwrap();
+    send(&*sender, text("before", None)).await.unwrap();
+    run("KAFKA_STOP").await;
+    let begun = std::time::Instant::now();
+    let error = send(&*sender, text("never", None)).await.unwrap_err();
+    let waited = begun.elapsed();
+    run("KAFKA_START").await;
+    assert!(waited < Duration::from_millis(4500), "{waited:?}");
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Timeout, true), "{error:?}");
+    assert!(error.to_string().contains("Connect"), "says why: {error}");
+    send(&*sender, text("after", None)).await.unwrap();
+}
