@@ -330,7 +330,7 @@ impl<'a> Batch<'a> {
             self.finish();
             let mut lanes = lock(&self.group.lanes);
             let lane = lanes.by_partition(message.topic(), message.partition()).filter(|lane| lane.is_held());
-            let (lane, next) = lane.map_or((None, 0), |lane| (Some(lane.id), lane.next));
+            let (lane, next) = lane.map_or((None, 0), |lane| (Some(lane.id), lane.begin(message.offset())));
             self.run = Run { topic, partition: message.partition(), generation, lane, next };
         }
         if let Some(lane) = self.run.lane

@@ -48,15 +48,24 @@ pub(crate) struct Lane {
     pub(crate) id: LaneId,
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
-    /// The lowest offset that was not delivered yet.
+    /// The lowest offset that was not delivered yet; 0 before the first delivery.
     pub(crate) next: i64,
-    /// What is to be committed.
-    settled: Option<i64>,
+    /// What is to be committed; where the lane began, before anything is settled.
+    settled: i64,
     stored: bool,
     state: State,
 }
 
 impl Lane {
+    /// Returns the lowest offset that was not delivered yet; `offset` is about to be.
+    pub(crate) fn begin(&mut self, offset: i64) -> i64 {
+        if self.next == 0 {
+            self.settled = offset;
+            self.next = offset;
+        }
+        self.next
+    }
+
     /// Returns whether deliveries of the lane may be started.
     pub(crate) fn is_held(&self) -> bool {
         self.state == State::Held
@@ -90,13 +99,12 @@ impl Lanes {
     pub(crate) fn settle(&mut self, id: LaneId, sequence: u64) -> bool {
         let Some(lane) = self.by_id(id).filter(|lane| lane.state != State::Released) else { return false };
         let upto = i64::try_from(sequence).map_or(i64::MAX, |sequence| sequence.saturating_add(1)).min(lane.next);
-        let before = lane.settled.unwrap_or(0);
-        if upto > before {
-            let more = if lane.settled.is_some() { upto - before } else { 1 };
-            lane.settled = Some(upto);
+        if upto > lane.settled {
+            let more = (upto - lane.settled).unsigned_abs();
+            lane.settled = upto;
             lane.stored = false;
             self.unstored = true;
-            self.settled_since_commit += more.unsigned_abs();
+            self.settled_since_commit += more;
         }
         true
     }
@@ -108,11 +116,9 @@ impl Lanes {
         }
         let mut list = TopicPartitionList::new();
         for lane in self.live.iter_mut().filter(|lane| !lane.stored) {
-            if let Some(settled) = lane.settled {
-                // fails for offsets that are no offsets only
-                let _ = list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(settled));
-                lane.stored = true;
-            }
+            // fails for offsets that are no offsets only
+            let _ = list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(lane.settled));
+            lane.stored = true;
         }
         Some(list)
     }
@@ -175,7 +181,7 @@ impl Lanes {
             let (topic, partition) = (Arc::from(element.topic()), element.partition());
             self.last += 1;
             let (id, state) = (LaneId(self.last), State::Held);
-            self.live.push(Lane { id, topic, partition, next: 0, settled: None, stored: true, state });
+            self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state });
         }
     }
 

@@ -42,7 +42,7 @@ async fn becomes(status: &Status, up: bool) {
 async fn an_outage_delays_and_loses_nothing() {
     let (binder, topic) = (binder(), unique("outage"));
     let sender = producer(&binder, &topic, 1).await;
-    let binding = input(&topic, Some("g"));
+    let binding = input(&topic, Some(&topic));
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
     send_all(&*sender, numbered(3)).await;
     let parcels = receive(&mut receiver, 3).await;
@@ -69,13 +69,13 @@ async fn an_outage_delays_and_loses_nothing() {
     becomes(&binding.status, true).await;
     settle(&mut receiver, received[199].token);
     receiver.close().await.unwrap();
-    assert_eq!(committed(&topic, "g", 0).await, Some(203));
+    assert_eq!(committed(&topic, &topic, 0).await, Some(203));
     assert_eq!(binder.health(), BinderHealth::Up);
 }
 
 async fn an_idle_binding_says_that_it_is_down_and_back() {
     let (binder, topic) = (binder(), unique("idle"));
-    let (binding, outgoing) = (input(&topic, Some("g")), output(&topic));
+    let (binding, outgoing) = (input(&topic, Some(&topic)), output(&topic));
     let _sender = binder.bind_producer(&outgoing).await.unwrap();
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
     let polling = tokio::spawn(async move { step(&mut receiver).await });

@@ -98,15 +98,15 @@ async fn settings_of_ours_are_refused() {
 
 async fn create_makes_topics_as_wanted() {
     let (binder, topic, other) = (binder(), unique("create"), unique("create"));
-    let mut binding = input(&topic, Some("g"));
+    let mut binding = input(&topic, Some(&topic));
     binding.properties.concurrency = 2;
     binding.instance.count = 3;
     binding.section =
         section(json!({ "topic": { "replication-factor": 1, "properties": { "retention.ms": 1000000 } } }));
     drop(binder.bind_consumer(&binding).await.unwrap());
-    assert_eq!((partitions(&topic).await, partitions(&format!("error.{topic}.g")).await), (Some(6), Some(6)));
+    assert_eq!((partitions(&topic).await, partitions(&format!("error.{topic}.{topic}")).await), (Some(6), Some(6)));
     drop(producer(&binder, &other, 3).await);
-    assert_eq!((partitions(&other).await, partitions(&format!("error.{other}.g")).await), (Some(3), None));
+    assert_eq!((partitions(&other).await, partitions(&format!("error.{other}.{topic}")).await), (Some(3), None));
     let mut binding = input(&other, Some("quiet"));
     binding.properties.dead_letters = Some(false);
     let receiver = binder.bind_consumer(&binding).await.unwrap();
@@ -128,15 +128,15 @@ async fn check_creates_nothing() {
     assert_eq!(partitions(&topic).await, None);
     drop(producer(&binder, &topic, 2).await);
     binder.bind_producer(&binding).await.unwrap();
-    let mut binding = input(&topic, Some("g"));
+    let mut binding = input(&topic, Some(&topic));
     binding.provision = Provision::Check;
     let error = binder.bind_consumer(&binding).await.unwrap_err();
-    assert!(error.to_string().contains(&format!("error.{topic}.g")), "{error}");
+    assert!(error.to_string().contains(&format!("error.{topic}.{topic}")), "{error}");
 }
 
 async fn none_looks_at_nothing() {
     let (binder, topic) = (binder(), unique("none"));
-    let mut binding = input(&topic, Some("g"));
+    let mut binding = input(&topic, Some(&topic));
     binding.provision = Provision::None;
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
     assert_eq!(partitions(&topic).await, None);
@@ -148,8 +148,8 @@ async fn a_larger_topic_is_used_as_it_is() {
     let (binder, topic) = (binder(), unique("larger"));
     drop(producer(&binder, &topic, 4).await);
     drop(producer(&binder, &topic, 2).await);
-    drop(consumer(&binder, &topic, Some("g")).await);
-    assert_eq!((partitions(&topic).await, partitions(&format!("error.{topic}.g")).await), (Some(4), Some(4)));
+    drop(consumer(&binder, &topic, Some(&topic)).await);
+    assert_eq!((partitions(&topic).await, partitions(&format!("error.{topic}.{topic}")).await), (Some(4), Some(4)));
 }
 
 async fn binds_that_race_for_a_topic_all_succeed() {

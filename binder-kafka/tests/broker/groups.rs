@@ -32,50 +32,50 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
 async fn a_named_group_resumes_behind_what_is_settled() {
     let (binder, topic) = (binder(), unique("resume"));
     send_all(&*producer(&binder, &topic, 1).await, numbered(10)).await;
-    let mut first = consumer(&binder, &topic, Some("g")).await;
+    let mut first = consumer(&binder, &topic, Some(&topic)).await;
     let parcels = receive(&mut first, 10).await;
     assert_eq!(payloads(&parcels), numbered(10), "from the earliest");
     settle(&mut first, parcels[3].token);
     settle(&mut first, parcels[1].token);
     first.close().await.unwrap();
-    assert_eq!(committed(&topic, "g", 0).await, Some(4));
-    let mut second = consumer(&binder, &topic, Some("g")).await;
+    assert_eq!(committed(&topic, &topic, 0).await, Some(4));
+    let mut second = consumer(&binder, &topic, Some(&topic)).await;
     let parcels = receive(&mut second, 6).await;
     assert_eq!(payloads(&parcels), numbered(10)[4..]);
     settle(&mut second, parcels[5].token);
     second.close().await.unwrap();
-    assert_eq!(committed(&topic, "g", 0).await, Some(10));
+    assert_eq!(committed(&topic, &topic, 0).await, Some(10));
 }
 
 async fn what_is_unsettled_comes_again_after_a_drop() {
     let (binder, topic) = (binder(), unique("drop"));
     send_all(&*producer(&binder, &topic, 1).await, numbered(5)).await;
-    let mut first = consumer(&binder, &topic, Some("g")).await;
+    let mut first = consumer(&binder, &topic, Some(&topic)).await;
     let parcels = receive(&mut first, 5).await;
     settle(&mut first, parcels[1].token);
     drop(first);
-    let mut second = consumer(&binder, &topic, Some("g")).await;
+    let mut second = consumer(&binder, &topic, Some(&topic)).await;
     assert_eq!(payloads(&receive(&mut second, 3).await), ["2", "3", "4"]);
 }
 
 async fn what_is_settled_is_committed_while_running() {
     let (binder, topic) = (binder(), unique("interval"));
     send_all(&*producer(&binder, &topic, 1).await, numbered(5)).await;
-    let mut binding = input(&topic, Some("g"));
+    let mut binding = input(&topic, Some(&topic));
     binding.section = section(json!({ "commit-interval": "100ms" }));
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
     let parcels = receive(&mut receiver, 5).await;
     assert!(receiver.try_recv_many(1).unwrap().is_none());
-    assert_eq!(committed(&topic, "g", 0).await, None, "nothing is settled");
+    assert_eq!(committed(&topic, &topic, 0).await, None, "nothing is settled");
     settle(&mut receiver, parcels[2].token);
     assert!(receiver.try_recv_many(1).unwrap().is_none(), "stores what is settled");
-    until("the commit", || async { committed(&topic, "g", 0).await == Some(3) }).await;
+    until("the commit", || async { committed(&topic, &topic, 0).await == Some(3) }).await;
 }
 
 async fn a_count_commits_before_the_interval() {
     let (binder, topic) = (binder(), unique("count"));
     send_all(&*producer(&binder, &topic, 1).await, numbered(30)).await;
-    let mut binding = input(&topic, Some("g"));
+    let mut binding = input(&topic, Some(&topic));
     binding.section = section(json!({ "commit-interval": "1h", "commit-count": 20 }));
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
     let parcels = receive(&mut receiver, 30).await;
@@ -83,7 +83,7 @@ async fn a_count_commits_before_the_interval() {
     assert!(receiver.try_recv_many(1).unwrap().is_none());
     settle(&mut receiver, parcels[24].token);
     assert!(receiver.try_recv_many(1).unwrap().is_none());
-    until("the commit", || async { committed(&topic, "g", 0).await == Some(25) }).await;
+    until("the commit", || async { committed(&topic, &topic, 0).await == Some(25) }).await;
 }
 
 async fn an_anonymous_group_gets_what_comes_after_its_bind() {
@@ -105,7 +105,7 @@ async fn start_turns_the_defaults_round() {
     anonymous.properties.start = Some(Start::Earliest);
     let mut receiver = binder.bind_consumer(&anonymous).await.unwrap();
     assert_eq!(receive(&mut receiver, 3).await.len(), 3);
-    let mut named = input(&topic, Some("late"));
+    let mut named = input(&topic, Some(&topic));
     named.properties.start = Some(Start::Latest);
     let mut receiver = binder.bind_consumer(&named).await.unwrap();
     assert_eq!(quiet(&mut receiver, Duration::from_secs(1)).await.len(), 0);
@@ -117,18 +117,18 @@ async fn settling_what_never_came_commits_no_further() {
     let (binder, topic) = (binder(), unique("beyond"));
     let sender = producer(&binder, &topic, 1).await;
     send_all(&*sender, numbered(2)).await;
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     let parcels = receive(&mut receiver, 2).await;
     receiver.settle(parcels[0].token.lane, 1_000_000).unwrap();
     receiver.settle(binder_core::binder::LaneId(u32::MAX), 7).unwrap();
     receiver.close().await.unwrap();
-    assert_eq!(committed(&topic, "g", 0).await, Some(2));
+    assert_eq!(committed(&topic, &topic, 0).await, Some(2));
 }
 
 async fn a_pause_keeps_the_membership() {
     let (binder, topic) = (binder(), unique("pause"));
     let sender = producer(&binder, &topic, 2).await;
-    let mut binding = input(&topic, Some("g"));
+    let mut binding = input(&topic, Some(&topic));
     let limits = json!({ "session.timeout.ms": 1500, "max.poll.interval.ms": 2000, "heartbeat.interval.ms": 200 });
     binding.section = section(json!({ "configuration": limits }));
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_pause_repeats_nothing() {
     let (binder, topic) = (binder(), unique("repeat"));
     let sender = producer(&binder, &topic, 1).await;
     send_all(&*sender, numbered(20_000)).await;
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     let mut received = Vec::new();
     while received.len() < 20_000 {
         received.extend(receive(&mut receiver, 1).await);
@@ -171,7 +171,7 @@ async fn a_pause_repeats_nothing() {
 async fn one_input_reads_several_topics() {
     let (binder, one, two) = (binder(), unique("one"), unique("two"));
     send_all(&*producer(&binder, &one, 1).await, ["1".to_owned()]).await;
-    let mut binding = input(&one, Some("g"));
+    let mut binding = input(&one, Some(&one));
     binding.destinations.push(two.clone());
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
     send_all(&*producer(&binder, &two, 1).await, ["2".to_owned()]).await;
@@ -182,13 +182,13 @@ async fn one_input_reads_several_topics() {
     expected.sort_unstable();
     assert_eq!(found, expected);
     assert_ne!(parcels[0].token.lane, parcels[1].token.lane);
-    assert_eq!(partitions(&format!("error.{two}.g")).await, Some(1));
+    assert_eq!(partitions(&format!("error.{two}.{one}")).await, Some(1));
 }
 
 async fn a_dropped_wait_loses_nothing() {
     let (binder, topic) = (binder(), unique("cancel"));
     let sender = producer(&binder, &topic, 1).await;
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     let sending = async {
         for number in numbered(2000) {
             send_all(&*sender, [number]).await

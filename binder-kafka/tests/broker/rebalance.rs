@@ -25,7 +25,7 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
 }
 
 fn member(topic: &str, assignment: &str) -> ConsumerBinding {
-    let mut binding = input(topic, Some("g"));
+    let mut binding = input(topic, Some(topic));
     binding.section = section(json!({ "assignment": assignment }));
     binding
 }
@@ -102,13 +102,13 @@ async fn a_late_settlement_changes_nothing() {
     let _ = polling.await;
     let gone = parcels.iter().find(|parcel| lanes.contains(&parcel.token.lane)).unwrap();
     let partition = gone.metadata.partition.unwrap().cast_signed();
-    assert_eq!(committed(&topic, "g", partition).await, None);
+    assert_eq!(committed(&topic, &topic, partition).await, None);
 }
 
 async fn lost_partitions_come_back_as_new_lanes() {
     let (binder, topic) = (binder(), unique("lost"));
     send_all(&*producer(&binder, &topic, 1).await, numbered(3)).await;
-    let mut binding = input(&topic, Some("g"));
+    let mut binding = input(&topic, Some(&topic));
     let limits = json!({ "session.timeout.ms": 1500, "max.poll.interval.ms": 1500, "heartbeat.interval.ms": 200 });
     binding.section = section(json!({ "configuration": limits }));
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
@@ -131,14 +131,14 @@ async fn lost_partitions_come_back_as_new_lanes() {
     assert_eq!(payloads(&after), numbered(3), "what was not settled comes again");
     settle(&mut receiver, after[2].token);
     receiver.close().await.unwrap();
-    assert_eq!(committed(&topic, "g", 0).await, Some(3));
+    assert_eq!(committed(&topic, &topic, 0).await, Some(3));
 }
 
 async fn a_new_assignment_is_paused_too() {
     let (binder, topic) = (binder(), unique("paused"));
     let sender = producer(&binder, &topic, 2).await;
-    let mut first = consumer(&binder, &topic, Some("g")).await;
-    let second = consumer(&binder, &topic, Some("g")).await;
+    let mut first = consumer(&binder, &topic, Some(&topic)).await;
+    let second = consumer(&binder, &topic, Some(&topic)).await;
     send_all(&*sender, numbered(10)).await;
     first.pause().unwrap();
     assert_eq!(quiet(&mut first, Duration::from_secs(2)).await.len(), 0);
@@ -151,9 +151,9 @@ async fn a_new_assignment_is_paused_too() {
 async fn a_close_in_the_middle_of_a_revoke_ends() {
     let (binder, topic) = (binder(), unique("middle"));
     send_all(&*producer(&binder, &topic, 2).await, numbered(10)).await;
-    let mut first = consumer(&binder, &topic, Some("g")).await;
+    let mut first = consumer(&binder, &topic, Some(&topic)).await;
     receive(&mut first, 10).await;
-    let mut second = consumer(&binder, &topic, Some("g")).await;
+    let mut second = consumer(&binder, &topic, Some(&topic)).await;
     let second = tokio::spawn(async move { receive(&mut second, 10).await });
     let lanes = revoked(&mut first).await;
     assert!(!lanes.is_empty());

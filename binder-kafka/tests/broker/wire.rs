@@ -32,7 +32,7 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
 async fn a_message_comes_back_as_it_was_sent() {
     let (binder, topic) = (binder(), unique("round"));
     let sender = producer(&binder, &topic, 1).await;
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     let headers = Headers::new()
         .with("tenant", "acme")
         .with("hops", 1)
@@ -99,7 +99,7 @@ async fn header_mode_none_neither_writes_nor_reads() {
     send(&*producer(&binder, &topic, 1).await, Outgoing { headers: &Headers::new().with("a", 1), ..text("y", None) })
         .await
         .unwrap();
-    let mut binding = input(&topic, Some("g"));
+    let mut binding = input(&topic, Some(&topic));
     binding.properties.header_mode = HeaderMode::None;
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
     let parcels = receive(&mut receiver, 2).await;
@@ -115,7 +115,7 @@ async fn foreign_headers_are_read_leniently() {
         .insert(Header { key: "id", value: Some("\"6f1c\"") })
         .insert(Header { key: "spring_json_header_types", value: Some(r#"{"id":"java.util.UUID"}"#) });
     raw_send(&topic, vec![(None, headers, b"1"), (None, OwnedHeaders::new(), b"2")]).await;
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     let parcels = receive(&mut receiver, 2).await;
     assert_eq!(parcels[0].content_type, Some(ContentType::TEXT));
     let bytes = |text: &'static str| HeaderValue::Bytes(bytes::Bytes::from_static(text.as_bytes()));
@@ -131,7 +131,7 @@ async fn keys_choose_partitions_as_in_java() {
     for (key, _) in expected {
         send(&*sender, text("x", Some(key))).await.unwrap();
     }
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     for parcel in receive(&mut receiver, expected.len()).await {
         let key = String::from_utf8(parcel.key.unwrap().to_vec()).unwrap();
         let (_, partition) = expected.iter().find(|(known, _)| *known == key).unwrap();
@@ -145,7 +145,7 @@ async fn an_explicit_partition_wins() {
     for partition in [2, 0, 1] {
         send(&*sender, Outgoing { partition: Some(partition), ..text("x", Some("k")) }).await.unwrap();
     }
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     let mut found: Vec<_> = receive(&mut receiver, 3).await.iter().map(|p| p.metadata.partition.unwrap()).collect();
     found.sort_unstable();
     assert_eq!(found, [0, 1, 2]);
@@ -166,7 +166,7 @@ async fn too_large_is_an_error_of_its_own() {
     let error = send(&*sender, text(&large, None)).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::TooLarge, false), "refused by the broker: {error:?}");
     send(&*sender, text("small again", None)).await.unwrap();
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     assert_eq!(payloads(&receive(&mut receiver, 2).await), ["small", "small again"]);
 }
 
@@ -192,7 +192,7 @@ async fn a_batch_names_what_failed() {
         failures.iter().map(|(index, error)| (*index, error.kind())).collect::<Vec<_>>(),
         [(1, ErrorKind::TooLarge)]
     );
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     assert_eq!(payloads(&receive(&mut receiver, 2).await), ["0", "2"]);
     let TrySend::Sent(receipt) = sender.try_send_batch(&OutgoingBatch::default()).unwrap() else { panic!("full") };
     receipt.await.unwrap();
@@ -211,7 +211,7 @@ async fn a_full_client_loses_no_receipt() {
     let sender = narrow(&topic).await;
     let messages: Vec<_> = (0..500).map(|number| format!("{number:01000}")).collect();
     send_all(&*sender, messages.clone()).await;
-    let mut receiver = consumer(&binder(), &topic, Some("g")).await;
+    let mut receiver = consumer(&binder(), &topic, Some(&topic)).await;
     assert_eq!(payloads(&receive(&mut receiver, 500).await), messages);
 }
 
@@ -225,7 +225,7 @@ async fn a_batch_that_fills_the_client_has_all_answers() {
     assert!(first > 0, "something was sent");
     assert_eq!(failures.iter().map(|(index, _)| *index).collect::<Vec<_>>(), (first..200).collect::<Vec<_>>());
     assert!(failures.iter().all(|(_, error)| error.is_retryable()));
-    let mut receiver = consumer(&binder(), &topic, Some("g")).await;
+    let mut receiver = consumer(&binder(), &topic, Some(&topic)).await;
     assert_eq!(receive(&mut receiver, first as usize).await.len(), first as usize);
 }
 
@@ -247,14 +247,14 @@ async fn a_dead_letter_keeps_the_record_and_says_why() {
     let headers =
         pairs.iter().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: *value }));
     raw_send(&topic, vec![(Some(1), headers, b"{broken")]).await;
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     let parcel = receive(&mut receiver, 1).await.remove(0);
     let reason = binder_core::Error::new(ErrorKind::Codec, "not JSON").with_source(std::io::Error::other("žluť"));
     let sink = receiver.dead_letters().expect("a named group has dead letters");
     sink.send(DeadLetter::new(&parcel, &reason, 3)).await.unwrap();
 
     let source = raw_read(&topic, 1, 1).await.remove(0);
-    let letter = raw_read(&format!("error.{topic}.g"), 1, 1).await.remove(0);
+    let letter = raw_read(&format!("error.{topic}.{topic}"), 1, 1).await.remove(0);
     assert_eq!((letter.key(), letter.payload()), (source.key(), source.payload()));
     let list = |message: &rdkafka::message::OwnedMessage| {
         let headers = message.headers().unwrap();
@@ -279,14 +279,14 @@ async fn a_dead_letter_keeps_the_record_and_says_why() {
 
 async fn a_dead_letter_falls_back_to_fewer_partitions() {
     let (binder, topic) = (binder(), unique("few"));
-    drop(producer(&binder, &format!("error.{topic}.g"), 1).await);
+    drop(producer(&binder, &format!("error.{topic}.{topic}"), 1).await);
     let sender = producer(&binder, &topic, 3).await;
     send(&*sender, Outgoing { partition: Some(2), ..text("x", None) }).await.unwrap();
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     let parcel = receive(&mut receiver, 1).await.remove(0);
     let reason = binder_core::Error::new(ErrorKind::Handler, "no");
     receiver.dead_letters().unwrap().send(DeadLetter::new(&parcel, &reason, 3)).await.unwrap();
-    assert_eq!(raw_read(&format!("error.{topic}.g"), 0, 1).await[0].payload(), Some(&b"x"[..]));
+    assert_eq!(raw_read(&format!("error.{topic}.{topic}"), 0, 1).await[0].payload(), Some(&b"x"[..]));
 }
 
 async fn a_closed_output_refuses() {
@@ -297,7 +297,7 @@ async fn a_closed_output_refuses() {
     receipt.await.unwrap();
     assert_eq!(sender.try_send(text("later", None)).unwrap_err().kind(), ErrorKind::Closed);
     let other = producer(&binder, &topic, 1).await;
-    let mut receiver = consumer(&binder, &topic, Some("g")).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
     assert_eq!(payloads(&receive(&mut receiver, 1).await), ["last"]);
     let waiting = tokio::spawn(async move { receiver.recv_many(1).await.map(|_| ()).map_err(|error| error.kind()) });
     binder.close().await.unwrap();

@@ -168,8 +168,10 @@ pub(crate) async fn quiet(consumer: &mut Box<dyn Consumer>, time: Duration) -> V
     let mut received = Vec::new();
     let _ = tokio::time::timeout(time, async {
         loop {
-            if let Step::Batch(parcels) = step(consumer).await {
-                received.extend(parcels);
+            match step(consumer).await {
+                Step::Batch(parcels) => received.extend(parcels),
+                Step::Revoked(lanes) => consumer.release(&lanes).await.expect("released"),
+                Step::Lost(_) => {}
             }
         }
     })
