@@ -1,5 +1,7 @@
 //! A broker that goes away: `KAFKA_STOP` and `KAFKA_START` are shell commands that stop and start the one of `KAFKA_URL`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::time::Duration;
@@ -35,7 +37,7 @@ fn main() {
 async fn becomes(status: &Status, up: bool) {
     let mut seen = status.watch();
     let waited =
-        tokio::time::timeout(Duration::from_secs(30), seen.wait_for(|health| (*health == BinderHealth::Up) == up));
+        tokio::time::timeout(Duration::from_secs(60), seen.wait_for(|health| (*health == BinderHealth::Up) == up));
     waited.await.expect("the status changes").expect("the status lives");
 }
 

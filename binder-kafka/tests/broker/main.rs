@@ -1,5 +1,7 @@
 //! Cases against a real broker, named by `KAFKA_URL`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod faults;
 mod groups;
 mod rebalance;

@@ -1,6 +1,6 @@
 //! What the cases against a real broker share.
 
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test program uses its part, and none has a user")]
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use rdkafka::message::OwnedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
-const CASE: Duration = Duration::from_secs(90);
-const STEP: Duration = Duration::from_secs(30);
+const CASE: Duration = Duration::from_secs(150);
+const STEP: Duration = Duration::from_secs(60);
 
 /// Returns the brokers; without them every case is ignored, but not on CI.
 pub(crate) fn url() -> Option<String> {
