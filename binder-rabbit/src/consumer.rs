@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use binder_core::Result;
 use binder_core::binder::{Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received, Status};
 use binder_core::config::HeaderMode;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::time::{Sleep, sleep};
 
 use crate::backoff::Backoff;
 use crate::config::RabbitConsumerProperties;
@@ -24,6 +27,10 @@ use crate::view::Batch;
 /// How many deliveries may be unsettled at once unless the configuration says it.
 pub(crate) const DEFAULT_PREFETCH: u32 = 256;
 
+/// A pause that is shorter costs nothing: the consumer stays, and what arrives is kept, which the prefetch bounds. Core pauses for a
+/// moment whenever all that may be unsettled is unsettled, and a consumer cancelled for that would only have to come back.
+const PAUSE_GRACE: Duration = Duration::from_millis(500);
+
 /// Reads the queues of one binding. A channel for each, so that one that fails leaves its siblings alone, and so that delivery tags, which
 /// count by channel, grow in the order in which deliveries are handed out.
 pub(crate) struct RabbitConsumer {
@@ -34,6 +41,8 @@ pub(crate) struct RabbitConsumer {
     next: usize,
     lost: Vec<LaneId>,
     paused: Arc<AtomicBool>,
+    /// Runs while a pause is young.
+    grace: Option<Pin<Box<Sleep>>>,
     ids: LaneIds,
     dead_letters: Option<Arc<DeadLetters>>,
     ignored: u64,
@@ -96,6 +105,7 @@ impl RabbitConsumer {
             next: 0,
             lost: Vec::new(),
             paused: Arc::new(AtomicBool::new(false)),
+            grace: None,
             ids,
             dead_letters,
             ignored: 0,
@@ -121,8 +131,17 @@ impl RabbitConsumer {
                 Poll::Pending => {}
             }
         }
+        self.poll_grace(context);
         self.flush();
         Poll::Pending
+    }
+
+    fn poll_grace(&mut self, context: &mut Context<'_>) {
+        let over = self.grace.as_mut().is_some_and(|grace| grace.as_mut().poll(context).is_ready());
+        if over {
+            self.grace = None;
+            self.lanes().for_each(|lane| lane.give_back(context));
+        }
     }
 
     /// Ready with a batch, or with nothing if the lane was lost.
@@ -159,6 +178,7 @@ impl RabbitConsumer {
         let seat = &mut self.seats[index];
         // The intake may have been paused or resumed while the lane was opened.
         if self.paused.load(Ordering::Relaxed) {
+            self.grace.get_or_insert_with(|| Box::pin(sleep(PAUSE_GRACE)));
             lane.pause()
         } else {
             lane.resume()
@@ -208,10 +228,10 @@ struct Reopening {
 }
 
 impl Reopening {
-    async fn run(mut self, first: std::time::Duration) -> Result<Lane> {
+    async fn run(mut self, first: Duration) -> Result<Lane> {
         let mut wait = first;
         loop {
-            tokio::time::sleep(wait).await;
+            sleep(wait).await;
             match self.reading.open(self.id, self.paused.load(Ordering::Relaxed)).await {
                 Ok(lane) => return Ok(lane),
                 Err(error) if !error.is_retryable() => return Err(error),
@@ -255,12 +275,14 @@ impl Consumer for RabbitConsumer {
     fn pause(&mut self) -> Result<()> {
         self.paused.store(true, Ordering::Relaxed);
         self.lanes().for_each(Lane::pause);
+        self.grace = Some(Box::pin(sleep(PAUSE_GRACE)));
         Ok(())
     }
 
     fn resume(&mut self) -> Result<()> {
         self.paused.store(false, Ordering::Relaxed);
         self.lanes().for_each(Lane::resume);
+        self.grace = None;
         Ok(())
     }
 

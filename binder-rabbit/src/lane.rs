@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use binder_core::binder::LaneId;
 use binder_core::{Error, ErrorKind, Result};
@@ -38,7 +38,8 @@ pub(crate) struct Lane {
     intake: Intake,
     anonymous: bool,
     paused: bool,
-    /// What arrived while an anonymous lane was paused: its queue would go with its consumer, so that is not cancelled.
+    given_back: bool,
+    /// What arrived during a pause and was not given back.
     kept: VecDeque<Delivery>,
     /// Why the lane ended, while its last deliveries are handed out.
     ended: Option<String>,
@@ -88,6 +89,7 @@ impl Reading {
             channel,
             anonymous,
             paused,
+            given_back: paused && !anonymous,
             kept: VecDeque::new(),
             intake,
             ended: None,
@@ -104,6 +106,11 @@ async fn consume(channel: Channel, queue: String) -> lapin::Result<Consumer> {
     channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
 }
 
+fn give_back(channel: &Channel, delivery: &Delivery) {
+    let requeue = BasicNackOptions { multiple: false, requeue: true };
+    let _ = start(channel.basic_nack(delivery.delivery_tag, requeue));
+}
+
 impl Lane {
     /// Takes what is there, at most `max` deliveries, at least one.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Vec<Delivery>, Ended>> {
@@ -111,7 +118,7 @@ impl Lane {
             return Poll::Ready(Err(Ended(reason)));
         }
         self.return_cancelled(context)?;
-        let deliveries = if self.anonymous && self.paused {
+        let deliveries = if self.paused {
             while let Some(delivery) = self.next(context) {
                 self.kept.push_back(delivery);
             }
@@ -175,7 +182,7 @@ impl Lane {
     }
 
     fn opened(&mut self, consumer: Consumer) {
-        if self.paused {
+        if self.given_back {
             self.cancel(consumer);
         } else {
             self.intake = Intake::Open(consumer);
@@ -196,10 +203,7 @@ impl Lane {
                 match Pin::new(&mut *consumer).poll_next(context) {
                     Poll::Pending => return true,
                     Poll::Ready(None) => return false,
-                    Poll::Ready(Some(Ok(delivery))) => {
-                        let requeue = BasicNackOptions { multiple: false, requeue: true };
-                        let _ = start(channel.basic_nack(delivery.delivery_tag, requeue));
-                    }
+                    Poll::Ready(Some(Ok(delivery))) => give_back(channel, &delivery),
                     Poll::Ready(Some(Err(cause))) => {
                         ended = Some(Ended(error::text(&cause)));
                         return false;
@@ -232,29 +236,37 @@ impl Lane {
         }
     }
 
-    /// Stops the intake and gives back what was not handed out.
+    /// Hands out nothing more. What is on its way is kept, at most as much as may be unsettled.
     pub(crate) fn pause(&mut self) {
         self.paused = true;
-        if self.anonymous {
+    }
+
+    /// Ends the consumer of a paused lane and gives back what was not handed out, so that others may have it. An anonymous lane keeps
+    /// both: its queue would go with its consumer.
+    pub(crate) fn give_back(&mut self, context: &mut Context<'_>) {
+        if !self.paused || self.given_back || self.anonymous {
             return;
         }
+        self.given_back = true;
         match std::mem::replace(&mut self.intake, Intake::Paused) {
-            Intake::Open(consumer) => {
-                self.cancel(consumer);
-                let nobody = &mut Context::from_waker(Waker::noop());
-                if let Err(Ended(reason)) = self.return_cancelled(nobody) {
-                    self.ended = Some(reason);
-                }
-            }
+            Intake::Open(consumer) => self.cancel(consumer),
             // It can be cancelled only when the broker has said its tag.
             opening @ Intake::Opening(_) => self.intake = opening,
             Intake::Paused => {}
         }
+        // After the cancel, else the broker would hand it back at once.
+        for delivery in self.kept.drain(..) {
+            give_back(&self.channel, &delivery);
+        }
+        if let Err(Ended(reason)) = self.return_cancelled(context) {
+            self.ended = Some(reason);
+        }
     }
 
-    /// Consumes again.
+    /// Hands out again, and consumes again if it had stopped.
     pub(crate) fn resume(&mut self) {
         self.paused = false;
+        self.given_back = false;
         if matches!(self.intake, Intake::Paused) {
             self.intake = Intake::Opening(Box::pin(consume(self.channel.clone(), self.queue.clone())));
         }
