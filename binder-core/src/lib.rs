@@ -44,6 +44,8 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::channel::{Input, Output};
+    #[cfg(feature = "derive")]
+    pub use crate::check_handler;
     pub use crate::config::Config;
     pub use crate::handler::{Batch, BatchOutcome, Delivery, HandlerError, HandlerExt, Header, State};
     pub use crate::header;
@@ -51,8 +53,6 @@ pub mod prelude {
     pub use crate::route::Otherwise::{DeadLetter, Ignore};
     pub use crate::route::{header, predicate};
     pub use crate::{Application, Binding, Error, ErrorKind, every, shutdown_signal};
-    #[cfg(feature = "derive")]
-    pub use crate::check_handler;
 }
 
 /// What generated code refers to; not for people.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub(crate) struct InputEntry {
     binder: SharedBinder,
     control: watch::Sender<Command>,
     run: Mutex<Option<Run>>,
+    handled: AtomicBool,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -73,6 +75,7 @@ impl InputEntry {
             binder,
             control: watch::Sender::new(Command::Wait),
             run: Mutex::new(None),
+            handled: AtomicBool::new(false),
             task: Mutex::new(None),
         }
     }
@@ -102,12 +105,13 @@ impl InputEntry {
     }
 
     pub(crate) fn set_boxed_run(&self, run: Run) {
+        self.handled.store(true, SeqCst);
         *lock(&self.run) = Some(run);
     }
 
-    /// Returns whether a handler was given.
+    /// Returns whether a handler was given, even if the binding has ended since.
     pub(crate) fn is_handled(&self) -> bool {
-        lock(&self.run).is_some()
+        self.handled.load(SeqCst)
     }
 
     /// Starts, or starts again after a stop.

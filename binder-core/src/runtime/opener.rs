@@ -54,12 +54,7 @@ impl<'a> Opener<'a> {
         let entry = self.resolved.binders.iter().find(|entry| entry.name == binding.binder);
         let (type_name, section) = match entry {
             Some(entry) => (entry.type_name.as_str(), entry.section.clone()),
-            None => {
-                if self.resolved.implicit_memory {
-                    tracing::warn!("no binder is configured: messages stay in the memory of this process");
-                }
-                ("memory", Section::default())
-            }
+            None => ("memory", Section::default()),
         };
         let factory = self
             .shared

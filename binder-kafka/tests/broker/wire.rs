@@ -1,7 +1,7 @@
 //! What is on the wire.
 
 use binder_core::ErrorKind;
-use binder_core::binder::{DeadLetter, Outgoing, Envelope, OutgoingBatch, TrySend};
+use binder_core::binder::{DeadLetter, Envelope, Outgoing, OutgoingBatch, TrySend};
 use binder_core::config::HeaderMode;
 use binder_core::message::{ContentType, HeaderValue, Headers};
 use libtest_mimic::Trial;

@@ -1,7 +1,7 @@
 //! What a producer puts on the broker, and what it hears of it.
 
 use binder_core::ErrorKind;
-use binder_core::binder::{Binder, Outgoing, Envelope, OutgoingBatch, ProducerBinding, TrySend};
+use binder_core::binder::{Binder, Envelope, Outgoing, OutgoingBatch, ProducerBinding, TrySend};
 use binder_core::config::{ProducerProperties, Unroutable};
 use binder_core::message::{ContentType, Headers};
 use lapin::types::{AMQPValue, FieldTable, ShortString};

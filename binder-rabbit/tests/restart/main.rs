@@ -1,4 +1,4 @@
-//! The broker is restarted under load: `RABBIT_URL=amqp://…`, and `RABBIT_RESTART` is a command that does it.
+//! The broker is restarted under load: `RABBIT_URL=amqp://…`, and `DEMO_BROKERCTL` is the program that stops and starts it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::support::*;
 mod support;
 
 fn main() {
-    support::run(&["RABBIT_URL", "RABBIT_RESTART"], cases![every_acknowledged_send_survives_a_restart]);
+    support::run(&["RABBIT_URL", "DEMO_BROKERCTL"], cases![every_acknowledged_send_survives_a_restart]);
 }
 
 async fn every_acknowledged_send_survives_a_restart(broker: Broker) {
@@ -60,9 +60,12 @@ async fn every_acknowledged_send_survives_a_restart(broker: Broker) {
         })
     };
     sleep(Duration::from_millis(500)).await;
-    let command = std::env::var("RABBIT_RESTART").expect("checked by run");
-    let restarted = Command::new("sh").arg("-c").arg(command).status().await.expect("a shell");
-    assert!(restarted.success());
+    let program = std::env::var("DEMO_BROKERCTL").expect("checked by run");
+    for verb in ["stop", "start"] {
+        let done =
+            Command::new(&program).args(["brokers", verb, "rabbit"]).status().await.expect("the program is there");
+        assert!(done.success(), "the broker did not {verb}");
+    }
     let acknowledged: BTreeSet<String> = sending.await.expect("sent").into_iter().collect();
     let mut missing: BTreeSet<_> =
         acknowledged.iter().flat_map(|text| [(0, text.clone()), (1, text.clone())]).collect();

@@ -317,6 +317,6 @@ pub(crate) fn count(texts: &[String]) -> BTreeMap<&str, usize> {
 
 pub(crate) async fn wait_status(status: &Status, what: fn(&BinderHealth) -> bool) -> BinderHealth {
     let mut watch = status.watch();
-    let seen = timeout(SOON, watch.wait_for(|health| what(health))).await;
+    let seen = timeout(SOON, watch.wait_for(what)).await;
     seen.unwrap_or_else(|_| panic!("status is {:?}", status.get())).expect("the status lives").clone()
 }
