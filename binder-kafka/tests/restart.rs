@@ -1,4 +1,4 @@
-//! A broker that goes away: `KAFKA_STOP` and `KAFKA_START` are shell commands that stop and start the one of `KAFKA_URL`.
+//! A broker that goes away: `DEMO_BROKERCTL` is the program that stops and starts the one of `KAFKA_URL`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,20 +12,18 @@ use serde_json::json;
 
 use support::*;
 
-fn command(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-async fn run(name: &str) {
-    let line = command(name).expect("checked before");
-    let done = tokio::process::Command::new("sh").arg("-c").arg(line).status().await.unwrap();
-    assert!(done.success(), "{name}");
+/// Stops or starts the broker.
+async fn run(verb: &str) {
+    let program = std::env::var("DEMO_BROKERCTL").expect("checked before");
+    let done = tokio::process::Command::new(program).args(["brokers", verb, "kafka"]).status().await.unwrap();
+    assert!(done.success(), "the broker did not {verb}");
 }
 
 fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
-    let ready = url().is_some() && command("KAFKA_STOP").is_some() && command("KAFKA_START").is_some();
+    let ready = url().is_some() && std::env::var_os("DEMO_BROKERCTL").is_some();
+    assert!(ready || std::env::var_os("CI").is_none(), "DEMO_BROKERCTL is not set: who stops the broker?");
     let cases = vec![
         case("an_outage_delays_and_loses_nothing", ready, an_outage_delays_and_loses_nothing),
         case("an_idle_binding_says_that_it_is_down_and_back", ready, an_idle_binding_says_that_it_is_down_and_back),
@@ -50,7 +48,7 @@ async fn an_outage_delays_and_loses_nothing() {
     let parcels = receive(&mut receiver, 3).await;
     settle(&mut receiver, parcels[2].token);
     let receiving = tokio::spawn(async move { (receive(&mut receiver, 200).await, receiver) });
-    run("KAFKA_STOP").await;
+    run("stop").await;
     becomes(&binding.status, false).await;
     assert!(matches!(binder.health(), BinderHealth::Connecting(_)));
     let waiting: Vec<_> = numbered(200)
@@ -60,7 +58,7 @@ async fn an_outage_delays_and_loses_nothing() {
             TrySend::Full => panic!("the window is larger"),
         })
         .collect();
-    run("KAFKA_START").await;
+    run("start").await;
     for receipt in waiting {
         receipt.await.expect("confirmed after the outage");
     }
@@ -82,10 +80,10 @@ async fn an_idle_binding_says_that_it_is_down_and_back() {
     let mut receiver = binder.bind_consumer(&binding).await.unwrap();
     let polling = tokio::spawn(async move { step(&mut receiver).await });
     becomes(&binding.status, true).await;
-    run("KAFKA_STOP").await;
+    run("stop").await;
     becomes(&binding.status, false).await;
     becomes(&outgoing.status, false).await;
-    run("KAFKA_START").await;
+    run("start").await;
     becomes(&binding.status, true).await;
     becomes(&outgoing.status, true).await;
     polling.abort();
@@ -98,11 +96,11 @@ async fn a_send_without_broker_times_out_with_the_reason() {
     binding.section = section(json!({ "linger": "0ms" }));
     let sender = binder.bind_producer(&binding).await.unwrap();
     send(&*sender, text("before", None)).await.unwrap();
-    run("KAFKA_STOP").await;
+    run("stop").await;
     let begun = std::time::Instant::now();
     let error = send(&*sender, text("never", None)).await.unwrap_err();
     let waited = begun.elapsed();
-    run("KAFKA_START").await;
+    run("start").await;
     assert!(waited < Duration::from_millis(4500), "{waited:?}");
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Timeout, true), "{error:?}");
     assert!(error.to_string().contains("Connect"), "says why: {error}");
