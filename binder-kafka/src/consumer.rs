@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use binder_core::binder::{Consumer, DeadLetterSink, LaneId, Received};
 use binder_core::{Error, ErrorKind, Result};
@@ -24,6 +24,10 @@ use crate::view::KafkaView;
 
 /// How long a consumer may take to say goodbye.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long its last commit may take.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(7);
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Receives from the topics of one binding.
 pub(crate) struct KafkaConsumer {
@@ -268,14 +272,27 @@ impl Consumer for KafkaConsumer {
     }
 }
 
+/// Commits what is settled; a coordinator that is about to move, or to come back, gets some time.
+fn commit(client: &StreamConsumer<Group>) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let cause = match client.commit_consumer_state(CommitMode::Sync) {
+            Err(cause) if cause.rdkafka_error_code() != Some(Code::NoOffset) => cause,
+            _ => return Ok(()),
+        };
+        let error = client.context().link.fail(cause);
+        if !error.is_retryable() || begun.elapsed() > COMMIT_PATIENCE {
+            return Err(error);
+        }
+        std::thread::sleep(COMMIT_PAUSE);
+    }
+}
+
 /// Commits and leaves.
 fn leave(client: Arc<StreamConsumer<Group>>) -> Result<()> {
     let group = Arc::clone(client.context());
     group.closing.store(true, SeqCst);
-    let committed = match client.commit_consumer_state(CommitMode::Sync) {
-        Err(cause) if cause.rdkafka_error_code() != Some(Code::NoOffset) => Err(group.link.fail(cause)),
-        _ => Ok(()),
-    };
+    let committed = commit(&client);
     let left = Arc::downgrade(&client);
     drop(client);
     // a question whether there is a broker may still be under way

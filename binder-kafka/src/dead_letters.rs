@@ -9,7 +9,6 @@ use binder_core::binder::{DeadLetter, DeadLetterSink, Parcel};
 use binder_core::message::ContentType;
 use binder_core::{Error, Result};
 use rdkafka::Timestamp;
-use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::OwnedHeaders;
 
 use crate::headers;
@@ -67,10 +66,11 @@ impl KafkaDeadLetters {
                 }
                 Err(cause) => {
                     receipts.cancel(slot, 1);
-                    if cause.rdkafka_error_code() != Some(Code::QueueFull) || receipts.in_flight() == 0 {
+                    if !self.sender.is_full(&cause, payload) {
                         return Err(self.sender.link().fail(cause));
                     }
                     poll_fn(|context| receipts.poll_idle(context)).await;
+                    tokio::task::yield_now().await;
                 }
             }
         }

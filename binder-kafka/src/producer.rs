@@ -89,10 +89,6 @@ impl KafkaProducer {
     }
 }
 
-fn is_full(cause: &KafkaError) -> bool {
-    cause.rdkafka_error_code() == Some(Code::QueueFull)
-}
-
 impl Producer for KafkaProducer {
     fn try_send(&self, message: Outgoing<'_>) -> Result<TrySend<'_>> {
         self.check_open()?;
@@ -102,7 +98,7 @@ impl Producer for KafkaProducer {
             Ok(()) => Ok(TrySend::Sent(receipts.receipt(slot))),
             Err(cause) => {
                 receipts.cancel(slot, 1);
-                if is_full(&cause) && receipts.in_flight() > 0 {
+                if self.sender.is_full(&cause, message.payload) {
                     self.stalled.store(true, SeqCst);
                     return Ok(TrySend::Full);
                 }
@@ -131,12 +127,13 @@ impl Producer for KafkaProducer {
                 self.produce(&message, slot.pack(index))
             };
             let Err(cause) = produced else { continue };
-            if is_full(&cause) && index == 0 && receipts.in_flight() > batch.len() {
+            let is_full = self.sender.is_full(&cause, message.payload);
+            if is_full && index == 0 {
                 receipts.cancel(slot, count);
                 self.stalled.store(true, SeqCst);
                 return Ok(TrySend::Full);
             }
-            full |= is_full(&cause);
+            full |= is_full;
             receipts.complete(slot, index, Err(self.fail(cause)));
         }
         Ok(TrySend::Sent(receipts.receipt(slot)))

@@ -9,7 +9,7 @@ use binder_core::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
@@ -66,6 +66,8 @@ pub(crate) struct Record<'a> {
 pub(crate) struct Sender {
     client: Arc<BaseProducer<Answers>>,
     stop: Arc<AtomicBool>,
+    /// What the client's buffer holds, in bytes.
+    buffer: usize,
 }
 
 impl Sender {
@@ -86,7 +88,13 @@ impl Sender {
             }
         });
         thread.map_err(|cause| Error::new(ErrorKind::Unexpected, "no thread for the producer").with_source(cause))?;
-        Ok(Self { client, stop })
+        let kilobytes = config.get("queue.buffering.max.kbytes").and_then(|text| text.parse().ok());
+        Ok(Self { client, stop, buffer: kilobytes.map_or(usize::MAX, |count: usize| count.saturating_mul(1024)) })
+    }
+
+    /// Returns whether an error says that the buffer is full at the moment: a message that never fits is another matter.
+    pub(crate) fn is_full(&self, cause: &KafkaError, payload: Option<&[u8]>) -> bool {
+        cause.rdkafka_error_code() == Some(Code::QueueFull) && payload.map_or(0, <[u8]>::len) <= self.buffer
     }
 
     pub(crate) fn receipts(&self) -> &Receipts {

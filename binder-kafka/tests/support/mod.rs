@@ -242,7 +242,15 @@ pub(crate) async fn committed(topic: &str, group: &str, partition: i32) -> Optio
         let client: BaseConsumer = plain().set("group.id", &group).create().unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition(&topic, partition);
-        let answer = client.committed_offsets(list, STEP).unwrap();
+        let begun = Instant::now();
+        // a broker that has just started does not know its groups yet
+        let answer = loop {
+            match client.committed_offsets(list.clone(), STEP) {
+                Ok(answer) => break answer,
+                Err(cause) => assert!(begun.elapsed() < STEP, "{cause}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         match answer.elements()[0].offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,
