@@ -56,6 +56,9 @@ impl<'a> Opener<'a> {
             Some(entry) => (entry.type_name.as_str(), entry.section.clone()),
             None => ("memory", Section::default()),
         };
+        if self.resolved.implicit_memory {
+            tracing::warn!("no binder is configured: messages stay in the memory of this process");
+        }
         let factory = self
             .shared
             .factories

@@ -3,6 +3,8 @@
 //! On memory everything runs in this process: applications that share one memory binder stand for processes, and dropping one without a
 //! drain stands for `kill -9`. On a broker the services' own programs are started.
 
+#![allow(clippy::future_not_send, reason = "the story is played by one task, which nobody spawns")]
+
 mod actions;
 mod brokerctl;
 mod error;
