@@ -1,4 +1,4 @@
-//! Typed, named channels that configuration binds to Kafka, RabbitMQ or memory.
+#![doc = include_str!("../../README.md")]
 
 #[cfg(feature = "derive")]
 extern crate self as binder_core;

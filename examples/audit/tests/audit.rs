@@ -1,5 +1,7 @@
 //! What the audit service logs.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not in a test function")]
+
 use std::time::Duration;
 
 use binder_core::memory::MemoryBinder;

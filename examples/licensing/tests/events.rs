@@ -1,5 +1,7 @@
 //! What events do to the cache.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not in a test function")]
+
 mod common;
 
 use binder_core::handler::HandlerError;

@@ -1,5 +1,7 @@
 //! The routes of the licensing service.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not in a test function")]
+
 mod common;
 
 use common::{GROWTH, GROWTH_LICENSE, STOCK, answer, license_path, licenses_path, start};

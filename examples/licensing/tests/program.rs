@@ -1,5 +1,7 @@
 //! The program: `--describe`, and what it says of wrong settings.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not in a test function")]
+
 use std::process::{Command, Output};
 
 fn run(arguments: &[&str]) -> Output {

@@ -1,5 +1,7 @@
 //! Cache, organization service, fill: in this order, and what happens if one of them is away.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not in a test function")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! What the organization service announces.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not in a test function")]
+
 mod common;
 
 use common::{Event, OSTOCK, WITH_LICENSE, answer, refused, start, start_on_a_full_broker};

@@ -1,5 +1,7 @@
 //! The routes of the organization service.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not in a test function")]
+
 mod common;
 
 use common::{OSTOCK, WITH_LICENSE, answer, refused, start};

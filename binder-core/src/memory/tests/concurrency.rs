@@ -67,7 +67,7 @@ async fn read_some(binder: MemoryBinder, seen: &Mutex<Seen>, lifetime: u32) {
             Received::Lost(lanes) => panic!("{lanes:?}"),
         }
         consumer.release(&revoked).await.unwrap();
-        if batch + 1 == lifetime && lifetime % 2 == 0 {
+        if batch + 1 == lifetime && lifetime.is_multiple_of(2) {
             return;
         }
         for token in last {
