@@ -338,24 +338,31 @@ impl<'a> Batch<'a> {
         Self { group, messages: Vec::with_capacity(max.min(64)), run: Run::default() }
     }
 
-    /// Takes a message, unless its partition is gone, or it came before: a client that was paused may repeat itself.
+    /// Takes a message, unless its partition is gone. A partition that goes back has begun anew and gets another lane.
     fn push(&mut self, message: BorrowedMessage<'a>) {
         let generation = self.group.generation.load(SeqCst);
-        let topic = message.topic_ptr() as usize;
+        let (topic, partition) = (message.topic_ptr() as usize, message.partition());
         let run = &self.run;
-        if run.topic != topic || run.partition != message.partition() || run.generation != generation {
+        if run.topic != topic || run.partition != partition || run.generation != generation {
             self.finish();
-            let mut lanes = lock(&self.group.lanes);
-            let lane = lanes.by_partition(message.topic(), message.partition()).filter(|lane| lane.is_held());
-            let (lane, next) = lane.map_or((None, 0), |lane| (Some(lane.id), lane.begin(message.offset())));
-            self.run = Run { topic, partition: message.partition(), generation, lane, next };
+            let (lane, next) = self.look_up(&message);
+            self.run = Run { topic, partition, generation, lane, next };
         }
-        if let Some(lane) = self.run.lane
-            && message.offset() >= self.run.next
-        {
+        if message.offset() < self.run.next {
+            self.finish();
+            lock(&self.group.lanes).reopen(message.topic(), partition);
+            (self.run.lane, self.run.next) = self.look_up(&message);
+        }
+        if let Some(lane) = self.run.lane {
             self.run.next = message.offset() + 1;
             self.messages.push((message, lane));
         }
+    }
+
+    fn look_up(&self, message: &BorrowedMessage<'_>) -> (Option<LaneId>, i64) {
+        let mut lanes = lock(&self.group.lanes);
+        let lane = lanes.by_partition(message.topic(), message.partition()).filter(|lane| lane.is_held());
+        lane.map_or((None, 0), |lane| (Some(lane.id), lane.begin(message.offset())))
     }
 
     fn finish(&mut self) {

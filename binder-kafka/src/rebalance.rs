@@ -179,10 +179,23 @@ impl Lanes {
     fn add(&mut self, partitions: &TopicPartitionList) {
         for element in partitions.elements() {
             let (topic, partition) = (Arc::from(element.topic()), element.partition());
-            self.last += 1;
-            let (id, state) = (LaneId(self.last), State::Held);
-            self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state });
+            self.open(topic, partition);
         }
+    }
+
+    fn open(&mut self, topic: Arc<str>, partition: i32) {
+        self.last += 1;
+        let (id, state) = (LaneId(self.last), State::Held);
+        self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state });
+    }
+
+    /// Ends a lane whose partition began anew, as when its topic was deleted and created again, and opens another for it.
+    pub(crate) fn reopen(&mut self, topic: &str, partition: i32) {
+        let Some(lane) = self.by_partition(topic, partition).filter(|lane| lane.is_held()) else { return };
+        let (id, topic) = (lane.id, Arc::clone(&lane.topic));
+        self.remove(|lane| lane.id == id);
+        self.news.push_back(News::Lost(vec![id]));
+        self.open(topic, partition);
     }
 
     fn revoke(&mut self, partitions: &TopicPartitionList) {
@@ -329,5 +342,68 @@ impl ConsumerContext for Group {
             Err(cause) if cause.rdkafka_error_code() == Some(Code::NoOffset) => {}
             Err(cause) => tracing::warn!(link = ?self.link, "offsets are not committed yet: {cause}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(count: i32) -> Lanes {
+        let mut lanes = Lanes::default();
+        let mut list = TopicPartitionList::new();
+        (0..count).for_each(|partition| drop(list.add_partition("t", partition)));
+        lanes.add(&list);
+        lanes.live.iter_mut().for_each(|lane| {
+            lane.begin(10);
+            lane.next = 20;
+        });
+        lanes
+    }
+
+    fn stored(lanes: &mut Lanes) -> Vec<(i32, Offset)> {
+        let list = lanes.take_settled().unwrap_or_default();
+        list.elements().iter().map(|element| (element.partition(), element.offset())).collect()
+    }
+
+    #[test]
+    fn what_is_settled_is_stored_once() {
+        let mut lanes = lanes(2);
+        assert!(lanes.settle(LaneId(1), 12) && lanes.settle(LaneId(1), 11));
+        assert!(lanes.settle(LaneId(2), 1_000));
+        assert_eq!(stored(&mut lanes), [(0, Offset::Offset(13)), (1, Offset::Offset(20))]);
+        assert_eq!(stored(&mut lanes), []);
+        assert!(!lanes.commit_is_due(14) && lanes.commit_is_due(13) && !lanes.commit_is_due(13));
+    }
+
+    #[test]
+    fn partitions_are_given_up_together() {
+        let mut lanes = lanes(2);
+        let list = lanes.partitions();
+        lanes.revoke(&list);
+        assert!(lanes.is_revoking() && lanes.settle(LaneId(1), 15), "running deliveries may end");
+        assert!(lanes.release(&[LaneId(1)]).is_none());
+        assert!(!lanes.settle(LaneId(1), 16), "nothing is settled after the release");
+        assert_eq!(lanes.release(&[LaneId(2)]).map(|list| list.count()), Some(2));
+        assert!(lanes.release(&[LaneId(1), LaneId(2)]).is_none() && !lanes.is_revoking());
+    }
+
+    #[test]
+    fn a_release_does_not_undo_a_later_assignment() {
+        let mut lanes = lanes(1);
+        let list = lanes.partitions();
+        lanes.revoke(&list);
+        drop(lanes.lose_revoked());
+        lanes.add(&list);
+        assert!(lanes.release(&[LaneId(1)]).is_none());
+        assert_eq!(lanes.partitions().count(), 1);
+    }
+
+    #[test]
+    fn a_partition_that_begins_anew_is_another_lane() {
+        let mut lanes = lanes(1);
+        lanes.reopen("t", 0);
+        assert!(matches!(lanes.take_news(), Some(News::Lost(ids)) if ids == [LaneId(1)]));
+        assert_eq!(lanes.by_partition("t", 0).map(|lane| (lane.id, lane.next)), Some((LaneId(2), 0)));
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("a_pause_keeps_the_membership", ready, a_pause_keeps_the_membership),
         case("a_pause_repeats_nothing", ready, a_pause_repeats_nothing),
         case("one_input_reads_several_topics", ready, one_input_reads_several_topics),
+        case("a_topic_that_begins_anew_is_another_lane", ready, a_topic_that_begins_anew_is_another_lane),
         case("a_dropped_wait_loses_nothing", ready, a_dropped_wait_loses_nothing),
     ]
 }
@@ -209,4 +210,17 @@ async fn a_dropped_wait_loses_nothing() {
     let ((), (received, cancelled)) = tokio::join!(sending, receiving);
     assert_eq!(payloads(&received), numbered(2000));
     assert!(cancelled > 10, "{cancelled}");
+}
+
+async fn a_topic_that_begins_anew_is_another_lane() {
+    let (binder, topic) = (binder(), unique("anew"));
+    send_all(&*producer(&binder, &topic, 1).await, numbered(10)).await;
+    let mut receiver = consumer(&binder, &topic, Some(&topic)).await;
+    let before = receive(&mut receiver, 10).await;
+    delete(&topic).await;
+    until("the topic goes", async || partitions(&topic).await.is_none()).await;
+    send_all(&*producer(&binder, &topic, 1).await, numbered(3)).await;
+    let after = receive(&mut receiver, 3).await;
+    assert_eq!(payloads(&after), numbered(3));
+    assert_ne!(after[0].token.lane, before[0].token.lane);
 }

@@ -285,3 +285,10 @@ pub(crate) fn header(message: &OwnedMessage, name: &str) -> Vec<Option<Vec<u8>>>
     let headers = message.headers().expect("headers");
     headers.iter().filter(|header| header.key == name).map(|header| header.value.map(<[u8]>::to_vec)).collect()
 }
+
+pub(crate) async fn delete(topic: &str) {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    let admin: AdminClient<rdkafka::client::DefaultClientContext> = plain().create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(STEP));
+    admin.delete_topics(&[topic], &options).await.unwrap().remove(0).unwrap();
+}
