@@ -66,4 +66,5 @@ pub mod __private {
     pub use crate::handler::HeaderType;
     pub use std::option::Option;
     pub use std::unreachable;
+    pub use crate::handler::check;
 }

@@ -41,7 +41,11 @@ pub fn derive_binding(input: TokenStream) -> TokenStream {
 
 /// Checks that an `async fn` has the shape of a handler, and says at which token it does not; the function itself is not changed.
 ///
-/// It is for the time in which a function is refused by `handle` and one wonders why; leave it on or take it off, it costs nothing.
+/// It is for the time in which a function is refused by `handle` and one wonders why; leave it on or take it off, it costs nothing. It
+/// stands on a free function.
+///
+/// The state is that of the argument that is written `State<S>`. If none is written so, because the type has another name, tell it:
+/// `#[check_handler(state = Cache)]`. `crate = "path"` says where `binder_core` is found, if it is not there under this name.
 ///
 /// ```
 /// use binder_core::check_handler;

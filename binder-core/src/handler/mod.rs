@@ -20,6 +20,8 @@
 //! [`Headers`]: crate::message::Headers
 
 mod batch;
+#[doc(hidden)]
+pub mod check;
 mod error;
 mod extract;
 mod handlers;

@@ -1,5 +1,6 @@
 //! `#[check_handler]`: what is wrong with a function that should be a handler.
 
+mod arguments;
 mod syntax;
 mod types;
 
@@ -27,15 +28,13 @@ impl Parse for Function {
 /// Returns the function as it is, with the mistakes after it.
 pub(crate) fn check(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut diagnostics = Diagnostics::default();
-    if !arguments.is_empty() {
-        diagnostics.error(&arguments, "`#[check_handler]` takes no arguments");
-    }
+    let arguments = arguments::Arguments::parse(arguments, &mut diagnostics);
     let mut output = item.clone();
     match syn::parse2::<Function>(item.clone()) {
         Ok(Function { signature }) => {
             syntax::check(&signature, &mut diagnostics);
             if !diagnostics.has_errors() {
-                output.extend(types::check(&signature));
+                output.extend(types::check(&signature, &arguments));
             }
         }
         Err(_) => diagnostics.error(&item, "`#[check_handler]` stands on an `async fn`"),

@@ -5,7 +5,7 @@ use syn::{FnArg, GenericParam, ReturnType, Signature, Type};
 use crate::diagnostics::Diagnostics;
 
 /// Arguments that a handler may have, the payload included.
-const MAX_ARGUMENTS: usize = 8;
+const MAX_ARGUMENTS: usize = 7;
 
 /// Notes everything in the signature that no handler has.
 pub(super) fn check(signature: &Signature, diagnostics: &mut Diagnostics) {

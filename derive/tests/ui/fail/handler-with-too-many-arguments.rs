@@ -1,8 +1,8 @@
-//! A handler has at most eight arguments.
+//! A handler has at most seven arguments.
 
 use binder_core::check_handler;
 
 #[check_handler]
-async fn handle(_: u8, _: u8, _: u8, _: u8, _: u8, _: u8, _: u8, _: u8, _ninth: u8, _: u8) {}
+async fn handle(_: u8, _: u8, _: u8, _: u8, _: u8, _: u8, _: u8, _eighth: u8, _: u8) {}
 
 fn main() {}
