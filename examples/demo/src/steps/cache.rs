@@ -12,6 +12,9 @@ use crate::world::World;
 /// How long an event may take from the request that causes it to the cache.
 pub(super) const EVENT: Duration = Duration::from_secs(30);
 
+/// The first read of a process opens connections, which says nothing of a cache.
+const READS: usize = 5;
+
 pub(super) async fn first_read(story: &mut Story, world: &World, license: &License) -> Result<(), Failure> {
     story.step("First read: not cached, so the organization service is asked");
     let before = world.requests().await?;
@@ -27,10 +30,14 @@ pub(super) async fn second_read(story: &mut Story, world: &World, license: &Lice
     story.step("Second read: cached, for every instance");
     let before = world.requests().await?;
     for slot in world.licensings() {
-        let answer = world.read(slot, license).await?;
-        story.tell(format_args!("cached read from {}: {}", world.name(slot), milliseconds(answer.took)));
-        let claim = format!("{} serves the same name", world.name(slot));
-        story.expect(claim, "OptimaGrowth", answer.text("organizationName"))?;
+        let mut fastest = world.read(slot, license).await?;
+        for _ in 1..READS {
+            let answer = world.read(slot, license).await?;
+            fastest.took = fastest.took.min(answer.took);
+        }
+        let (name, took) = (world.name(slot), milliseconds(fastest.took));
+        story.tell(format_args!("cached read from {name}, the fastest of {READS}: {took}"));
+        story.expect(format_args!("{name} serves the same name"), "OptimaGrowth", fastest.text("organizationName"))?;
     }
     story.expect("the organization service's counter stands still", &before, &world.requests().await?)
 }
