@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::item::Item;
+use super::item::{Extra, Item};
 use crate::binder::{BatchView, LaneId, Metadata, Parcel, Token};
 use crate::message::{ContentType, HeaderValue, Headers};
 
@@ -23,13 +23,14 @@ struct Run {
 pub(super) struct Batch {
     items: Vec<Item>,
     segments: Vec<Bytes>,
+    extras: Vec<Arc<Extra>>,
     runs: Vec<Run>,
     with_headers: bool,
 }
 
 impl Batch {
     pub(super) fn new(with_headers: bool) -> Self {
-        Self { items: Vec::new(), segments: Vec::new(), runs: Vec::new(), with_headers }
+        Self { items: Vec::new(), segments: Vec::new(), extras: Vec::new(), runs: Vec::new(), with_headers }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -39,6 +40,7 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.segments.clear();
+        self.extras.clear();
         self.runs.clear();
     }
 
@@ -48,16 +50,19 @@ impl Batch {
         self.runs.push(Run { start: self.items.len(), lane, first, destination, partition });
     }
 
-    /// Adds items and their segments, the first of which has the number `base`.
-    pub(super) fn extend<'a>(
-        &mut self,
-        base: u32,
-        segments: impl Iterator<Item = Bytes>,
-        items: impl Iterator<Item = &'a Item>,
-    ) {
-        let here = self.segments.len() as u32;
-        self.segments.extend(segments);
-        self.items.extend(items.map(|item| item.moved(base, here)));
+    /// Adds items with all segments and extras that they need.
+    pub(super) fn extend(&mut self, items: &[Item], segments: &[Bytes], extras: &[Arc<Extra>]) {
+        let Some(first) = items.first().map(|item| item.place) else { return };
+        let segment = (self.segments.len() as u32).wrapping_sub(first.segment);
+        let extra = (self.extras.len() as u32).wrapping_sub(first.extra);
+        self.segments.extend_from_slice(segments);
+        self.extras.extend_from_slice(extras);
+        self.items.extend(items.iter().map(|item| {
+            let mut item = *item;
+            item.place.segment = item.place.segment.wrapping_add(segment);
+            item.place.extra = item.place.extra.wrapping_add(extra);
+            item
+        }));
     }
 
     fn run(&self, index: usize) -> &Run {
@@ -69,7 +74,21 @@ impl Batch {
 
     fn find(&self, index: usize) -> (&Item, &Bytes) {
         let item = &self.items[index];
-        (item, &self.segments[item.segment as usize])
+        (item, &self.segments[item.place.segment as usize])
+    }
+
+    fn headers(&self, index: usize) -> Option<&Headers> {
+        let extra = self.extra(&self.items[index])?;
+        self.with_headers.then(|| extra.headers())
+    }
+
+    fn content_type(&self, index: usize) -> Option<ContentType> {
+        let item = &self.items[index];
+        if self.with_headers { item.content_type(self.extra(item)) } else { None }
+    }
+
+    fn extra(&self, item: &Item) -> Option<&Extra> {
+        if item.has_extra() { self.extras.get(item.place.extra as usize).map(AsRef::as_ref) } else { None }
     }
 }
 
@@ -97,15 +116,15 @@ impl BatchView for View<'_> {
     }
 
     fn content_type(&self, index: usize) -> Option<ContentType> {
-        if self.0.with_headers { self.0.items[index].content_type() } else { None }
+        self.0.content_type(index)
     }
 
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
-        if self.0.with_headers { self.0.items[index].headers().get(name).cloned() } else { None }
+        self.0.headers(index)?.get(name).cloned()
     }
 
     fn headers(&self, index: usize) -> Headers {
-        if self.0.with_headers { self.0.items[index].headers().clone() } else { Headers::new() }
+        self.0.headers(index).cloned().unwrap_or_default()
     }
 
     fn metadata(&self, index: usize) -> Metadata {

@@ -204,8 +204,9 @@ fn chunk_of(index: u32) -> (usize, usize) {
     (chunk as usize, (index + 1 - (1 << chunk)) as usize)
 }
 
+/// The error of a message for a partition that does not exist.
 #[cold]
-fn no_partition(destination: &str, index: u32, count: u32) -> Error {
+pub(super) fn no_partition(destination: &str, index: u32, count: u32) -> Error {
     Error::new(ErrorKind::Refused, format!("there is no partition {index}, the destination has {count}"))
         .with_context("destination", destination)
 }

@@ -1,5 +1,6 @@
 //! What a log keeps of a message.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +12,9 @@ use crate::message::{ContentType, Headers};
 /// Length of a part that is not there.
 const ABSENT: u32 = u32::MAX;
 
+/// Set beside the kind of a message that has an [`Extra`].
+const HAS_EXTRA: u8 = 0x80;
+
 /// The most bytes that a key and a payload have together.
 pub(super) const MAX_BYTES: usize = u32::MAX as usize - 1;
 
@@ -19,8 +23,8 @@ pub(super) const MAX_BYTES: usize = u32::MAX as usize - 1;
 pub(super) struct Record<'a> {
     pub(super) payload: Option<&'a [u8]>,
     pub(super) key: Option<&'a [u8]>,
+    pub(super) extra: Option<Arc<Extra>>,
     kind: Kind,
-    extra: Option<Arc<Extra>>,
 }
 
 /// Content type in a byte.
@@ -44,6 +48,7 @@ pub(super) struct Extra {
 
 impl<'a> Record<'a> {
     /// Creates a record; headers are copied only if there are some.
+    #[inline]
     pub(super) fn new(
         payload: Option<&'a [u8]>,
         key: Option<&'a [u8]>,
@@ -51,37 +56,44 @@ impl<'a> Record<'a> {
         headers: &Headers,
     ) -> Self {
         let kind = content_type.map_or(Kind::Absent, Kind::of);
-        let extra = (kind == Kind::Other || !headers.is_empty()).then(|| {
-            let content_type = content_type.filter(|_| kind == Kind::Other).cloned();
-            Arc::new(Extra { content_type, headers: headers.clone() })
-        });
-        Self { payload, key, kind, extra }
+        let plain = kind != Kind::Other && headers.is_empty();
+        let extra = if plain { None } else { Some(Extra::new(content_type, headers)) };
+        Self { payload, key, extra, kind }
     }
 
     /// Creates a record of what a producer was handed.
+    #[inline]
     pub(super) fn outgoing(message: &Outgoing<'a>, with_headers: bool) -> Self {
         if with_headers {
             return Self::new(message.payload, message.key, Some(message.content_type), message.headers);
         }
-        Self { payload: message.payload, key: message.key, kind: Kind::Absent, extra: None }
+        Self { payload: message.payload, key: message.key, extra: None, kind: Kind::Absent }
     }
 
-    /// Returns how many bytes the record takes.
-    pub(super) fn bytes(&self) -> usize {
-        self.key.map_or(0, <[u8]>::len) + self.payload.map_or(0, <[u8]>::len)
-    }
-
-    /// Returns what is kept of the record beside its bytes, which start at `offset` of a segment.
-    pub(super) fn into_item(self, segment: u32, offset: usize, now: Stamp) -> Item {
+    /// Returns what is kept of the record beside its bytes; where they lie is told by the caller.
+    #[inline]
+    pub(super) fn item(&self, place: Place, now: Stamp) -> Item {
         let length = |part: Option<&[u8]>| part.map_or(ABSENT, |bytes| bytes.len() as u32);
+        let flag = if self.extra.is_some() { HAS_EXTRA } else { 0 };
         Item {
-            segment,
-            offset: offset as u32,
+            place,
             key: length(self.key),
             payload: length(self.payload),
-            stamp: now.0 << 8 | self.kind as u64,
-            extra: self.extra,
+            stamp: now.0 << 8 | u64::from(self.kind as u8 | flag),
         }
+    }
+}
+
+impl Extra {
+    /// Returns the headers.
+    pub(super) fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    #[inline(never)]
+    fn new(content_type: Option<&ContentType>, headers: &Headers) -> Arc<Self> {
+        let content_type = content_type.filter(|known| Kind::of(known) == Kind::Other).cloned();
+        Arc::new(Self { content_type, headers: headers.clone() })
     }
 }
 
@@ -111,69 +123,70 @@ impl Stamp {
     }
 }
 
-/// A message in a log: where its bytes lie, and the little that is not bytes.
-#[derive(Clone, Debug)]
-pub(super) struct Item {
+/// Where the parts of a message lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Index of the segment with key and payload.
     pub(super) segment: u32,
-    offset: u32,
+    /// Where the payload starts there; the key ends here.
+    pub(super) start: u32,
+    /// Index of the extra, if it has one; else that of the next one that somebody has.
+    pub(super) extra: u32,
+}
+
+/// A message in a log: where its bytes lie, and the little that is not bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub(super) place: Place,
     key: u32,
     payload: u32,
     stamp: u64,
-    extra: Option<Arc<Extra>>,
 }
 
-static NO_HEADERS: Headers = Headers::new();
-
 impl Item {
-    /// Returns a copy whose segment is counted from elsewhere.
-    pub(super) fn moved(&self, from: u32, to: u32) -> Self {
-        Self { segment: self.segment.wrapping_sub(from).wrapping_add(to), ..self.clone() }
+    /// Returns whether there is an extra.
+    pub(super) fn has_extra(&self) -> bool {
+        self.stamp as u8 & HAS_EXTRA != 0
     }
 
-    fn key_range(&self) -> Option<(usize, usize)> {
-        let start = self.offset as usize;
-        (self.key != ABSENT).then_some((start, start + self.key as usize))
+    fn payload_range(&self) -> Option<Range<usize>> {
+        let start = self.place.start as usize;
+        (self.payload != ABSENT).then(|| start..start + self.payload as usize)
     }
 
-    fn payload_range(&self) -> Option<(usize, usize)> {
-        let key = if self.key == ABSENT { 0 } else { self.key as usize };
-        let start = self.offset as usize + key;
-        (self.payload != ABSENT).then_some((start, start + self.payload as usize))
+    fn key_range(&self) -> Option<Range<usize>> {
+        let end = self.place.start as usize;
+        (self.key != ABSENT).then(|| end - self.key as usize..end)
     }
 
     /// Returns the payload within the item's segment.
     pub(super) fn payload<'a>(&self, segment: &'a Bytes) -> Option<&'a [u8]> {
-        self.payload_range().map(|(start, end)| &segment[start..end])
+        self.payload_range().map(|range| &segment[range])
     }
 
     /// Returns the key within the item's segment.
     pub(super) fn key<'a>(&self, segment: &'a Bytes) -> Option<&'a [u8]> {
-        self.key_range().map(|(start, end)| &segment[start..end])
+        self.key_range().map(|range| &segment[range])
     }
 
     /// Returns the payload as a share of the item's segment.
     pub(super) fn payload_bytes(&self, segment: &Bytes) -> Option<Bytes> {
-        self.payload_range().map(|(start, end)| segment.slice(start..end))
+        self.payload_range().map(|range| segment.slice(range))
     }
 
     /// Returns the key as a share of the item's segment.
     pub(super) fn key_bytes(&self, segment: &Bytes) -> Option<Bytes> {
-        self.key_range().map(|(start, end)| segment.slice(start..end))
+        self.key_range().map(|range| segment.slice(range))
     }
 
-    /// Returns the content type.
-    pub(super) fn content_type(&self) -> Option<ContentType> {
-        match self.stamp as u8 {
+    /// Returns the content type; `extra` is the item's own.
+    pub(super) fn content_type(&self, extra: Option<&Extra>) -> Option<ContentType> {
+        match self.stamp as u8 & !HAS_EXTRA {
             kind if kind == Kind::Json as u8 => Some(ContentType::JSON),
             kind if kind == Kind::Text as u8 => Some(ContentType::TEXT),
             kind if kind == Kind::Bytes as u8 => Some(ContentType::BYTES),
-            _ => self.extra.as_ref().and_then(|extra| extra.content_type.clone()),
+            _ => extra.and_then(|extra| extra.content_type.clone()),
         }
-    }
-
-    /// Returns the headers.
-    pub(super) fn headers(&self) -> &Headers {
-        self.extra.as_ref().map_or(&NO_HEADERS, |extra| &extra.headers)
     }
 
     /// Returns when it was appended.
@@ -191,11 +204,16 @@ mod tests {
         assert_eq!(size_of::<Item>(), 32);
     }
 
+    fn item(record: &Record<'_>) -> Item {
+        let start = record.key.map_or(0, <[u8]>::len) as u32;
+        record.item(Place { segment: 0, start, extra: 0 }, Stamp(1234))
+    }
+
     #[test]
     fn what_is_absent_differs_from_what_is_empty() {
         let segment = Bytes::from_static(b"kp");
         let headers = Headers::new();
-        let item = |key, payload| Record::new(payload, key, None, &headers).into_item(0, 0, Stamp(7));
+        let item = |key, payload| item(&Record::new(payload, key, None, &headers));
         let both = item(Some(&b"k"[..]), Some(&b"p"[..]));
         assert_eq!((both.key(&segment), both.payload(&segment)), (Some(&b"k"[..]), Some(&b"p"[..])));
         let empty = item(Some(b""), Some(b""));
@@ -207,13 +225,15 @@ mod tests {
 
     #[test]
     fn content_types_and_time_come_back() {
-        let headers = Headers::new();
+        let headers = Headers::new().with("n", 1);
         for text in ["application/json", "text/plain", "application/octet-stream", "application/xml"] {
             let content_type = ContentType::parse(text);
-            let item = Record::new(None, None, Some(&content_type), &headers).into_item(0, 0, Stamp(1234));
-            assert_eq!(item.content_type(), Some(content_type));
+            let record = Record::new(None, None, Some(&content_type), &headers);
+            let item = item(&record);
+            assert_eq!(item.content_type(record.extra.as_deref()), Some(content_type));
             assert_eq!(item.timestamp(), UNIX_EPOCH + Duration::from_millis(1234));
         }
-        assert_eq!(Record::new(None, None, None, &headers).into_item(0, 0, Stamp(0)).content_type(), None);
+        let without = Record::new(None, None, None, &headers);
+        assert_eq!(item(&without).content_type(without.extra.as_deref()), None);
     }
 }

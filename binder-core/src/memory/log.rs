@@ -4,15 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::batch::Batch;
-use super::item::{Item, Record, Stamp};
+use super::chunk::{CHUNK, Chunk};
+use super::item::{Record, Stamp};
 use super::mailbox::Mailbox;
 use crate::config::Start;
-
-/// Size of the buffer that messages are copied to, one behind the other.
-const SEGMENT: usize = 64 * 1024;
 
 /// Names a group within its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +34,20 @@ pub(super) struct Settled {
 }
 
 /// Messages in the order in which they came.
-///
-/// Their bytes lie in `tail` until somebody reads them: then the tail so far is sealed, that is, split off as a segment that is shared and
-/// never copied. An item says in which segment its bytes are, and where.
 #[derive(Debug)]
 pub(super) struct Log {
     retention: usize,
+    /// Offset of the oldest message that is kept.
     first: u64,
-    items: VecDeque<Item>,
-    first_segment: u32,
-    segments: VecDeque<Bytes>,
+    /// Offset of the next message.
+    end: u64,
+    /// Offset of the first message of the oldest chunk.
+    base: u64,
+    full: VecDeque<Chunk>,
+    current: Chunk,
+    /// An empty one that was in use before.
+    spare: Chunk,
+    /// Where the bytes of the current chunk's newest messages lie.
     tail: BytesMut,
     /// Below, every group has settled; may lag behind.
     settled: u64,
@@ -58,9 +60,11 @@ impl Log {
         Self {
             retention,
             first: 0,
-            items: VecDeque::new(),
-            first_segment: 0,
-            segments: VecDeque::new(),
+            end: 0,
+            base: 0,
+            full: VecDeque::new(),
+            current: Chunk::default(),
+            spare: Chunk::default(),
             tail: BytesMut::new(),
             settled: 0,
             cursors: Vec::new(),
@@ -74,87 +78,97 @@ impl Log {
     }
 
     /// Returns the offset of the next message.
+    #[inline]
     pub(super) fn end(&self) -> u64 {
-        self.first + self.items.len() as u64
+        self.end
     }
 
     /// Returns whether so many messages can be appended without dropping one that a group has not settled. A batch above the retention has room
     /// when everything is settled.
+    #[inline]
     pub(super) fn has_room(&mut self, count: usize) -> bool {
-        self.fits(count) || {
-            let lowest = self.cursors.iter().map(|cursor| cursor.committed).min();
-            self.settled = lowest.unwrap_or_else(|| self.end());
-            self.settled == self.end() || self.fits(count)
-        }
+        self.fits(count) || self.fits_after_all(count)
     }
 
     fn fits(&self, count: usize) -> bool {
-        (self.end() - self.settled) as usize + count <= self.retention
+        (self.end - self.settled) as usize + count <= self.retention
     }
 
-    /// Appends a message; the caller has asked for [room](Self::has_room).
+    #[inline(never)]
+    fn fits_after_all(&mut self, count: usize) -> bool {
+        let lowest = self.cursors.iter().map(|cursor| cursor.committed).min();
+        self.settled = lowest.unwrap_or(self.end);
+        self.settled == self.end || self.fits(count)
+    }
+
+    /// Appends a message; the caller has asked for [room](Self::has_room), and [trims](Self::trim) afterwards.
+    #[inline]
     pub(super) fn append(&mut self, record: Record<'_>, now: Stamp) {
-        let wanted = record.bytes();
-        if self.tail.capacity() - self.tail.len() < wanted {
-            self.open_tail(wanted);
+        if self.current.len() == CHUNK {
+            self.begin_chunk();
         }
-        let offset = self.tail.len();
-        self.tail.extend_from_slice(record.key.unwrap_or_default());
-        self.tail.extend_from_slice(record.payload.unwrap_or_default());
-        while self.items.len() >= self.retention && self.first < self.settled {
-            self.drop_oldest();
-        }
-        let segment = self.tail_segment();
-        self.items.push_back(record.into_item(segment, offset, now));
+        self.current.push(record, &mut self.tail, now);
+        self.end += 1;
     }
 
-    /// Returns the number that the tail gets when it is sealed.
-    fn tail_segment(&self) -> u32 {
-        self.first_segment.wrapping_add(self.segments.len() as u32)
+    #[inline(never)]
+    fn begin_chunk(&mut self) {
+        self.current.seal(CHUNK, &mut self.tail);
+        let next = std::mem::take(&mut self.spare);
+        self.full.push_back(std::mem::replace(&mut self.current, next));
     }
 
-    #[cold]
-    fn open_tail(&mut self, wanted: usize) {
-        if !self.tail.is_empty() {
-            self.seal();
-        }
-        self.tail = BytesMut::with_capacity(wanted.max(SEGMENT));
-    }
-
-    fn seal(&mut self) {
-        self.segments.push_back(self.tail.split().freeze());
-    }
-
-    fn drop_oldest(&mut self) {
-        self.items.pop_front();
-        self.first += 1;
-        let oldest = self.items.front().map_or_else(|| self.tail_segment(), |item| item.segment);
-        while self.first_segment != oldest {
-            self.segments.pop_front();
-            self.first_segment = self.first_segment.wrapping_add(1);
+    /// Drops the oldest messages above the retention that every group has settled.
+    #[inline]
+    pub(super) fn trim(&mut self) {
+        let most = self.end.saturating_sub(self.retention as u64);
+        self.first = most.min(self.settled).max(self.first);
+        if self.first - self.base >= CHUNK as u64 {
+            self.drop_chunks();
         }
     }
 
-    /// Copies at most `max` items from `position` on to a batch, and shares their segments with it; returns how many.
+    #[inline(never)]
+    fn drop_chunks(&mut self) {
+        while self.first - self.base >= CHUNK as u64 {
+            let Some(mut oldest) = self.full.pop_front() else { return };
+            oldest.clear();
+            self.spare = oldest;
+            self.base += CHUNK as u64;
+        }
+    }
+
+    /// Forgets the messages from offset `end` on; nobody has read them yet.
+    pub(super) fn truncate(&mut self, end: u64) {
+        while self.end > end {
+            if self.current.pop() {
+                self.end -= 1;
+            } else if let Some(full) = self.full.pop_back() {
+                self.current = full;
+            }
+        }
+    }
+
+    /// Copies at most `max` messages from `position` on to a batch, and shares their bytes with it; returns how many.
     pub(super) fn read(&mut self, position: u64, max: usize, batch: &mut Batch) -> usize {
-        let start = (position - self.first) as usize;
-        let count = max.min(self.items.len() - start);
-        if count == 0 {
-            return 0;
+        let count = max.min((self.end - position) as usize);
+        let (mut next, stop) = ((position - self.base) as usize, (position - self.base) as usize + count);
+        while next < stop {
+            let (place, start) = (next / CHUNK, next % CHUNK);
+            let end = CHUNK.min(start + stop - next);
+            if place == self.full.len() {
+                self.current.seal(end, &mut self.tail);
+            }
+            let chunk = self.full.get(place).unwrap_or(&self.current);
+            chunk.read(start, end, batch);
+            next += end - start;
         }
-        let (first, last) = (self.items[start].segment, self.items[start + count - 1].segment);
-        if last == self.tail_segment() {
-            self.seal();
-        }
-        let index = |segment: u32| segment.wrapping_sub(self.first_segment) as usize;
-        let segments = self.segments.range(index(first)..=index(last)).cloned();
-        batch.extend(first, segments, self.items.range(start..start + count));
         count
     }
 
     /// Adds a group: at the oldest message that is kept, or at what comes from now on.
     pub(super) fn add_group(&mut self, group: GroupId, start: Start) {
-        let committed = if start == Start::Earliest { self.first } else { self.end() };
+        let committed = if start == Start::Earliest { self.first } else { self.end };
         self.settled = self.settled.min(committed);
         self.cursors.push(Cursor { group, committed, reader: None });
     }
@@ -180,7 +194,7 @@ impl Log {
 
     /// Moves a group's position forward to `next`; only its reader may.
     pub(super) fn settle(&mut self, group: GroupId, reader: &Arc<Mailbox>, next: u64) -> Settled {
-        let end = self.end();
+        let end = self.end;
         let is_its = |cursor: &&mut Cursor| {
             cursor.group == group && cursor.reader.as_ref().is_some_and(|known| Arc::ptr_eq(known, reader))
         };
@@ -208,8 +222,18 @@ impl Log {
         }
     }
 
-    /// Returns what wakes the readers that sleep.
-    pub(super) fn sleepers(&self) -> impl Iterator<Item = Waker> + '_ {
-        self.cursors.iter().filter_map(|cursor| cursor.reader.as_ref()?.take_waker())
+    /// Returns whether a reader sleeps.
+    pub(super) fn has_sleepers(&self) -> bool {
+        self.readers().any(Mailbox::is_asleep)
+    }
+
+    /// Returns what wakes the readers that sleep; allocates only if there is more than one.
+    pub(super) fn sleepers(&self) -> (Option<Waker>, Vec<Waker>) {
+        let mut wakers = self.readers().filter_map(Mailbox::take_waker);
+        (wakers.next(), wakers.collect())
+    }
+
+    fn readers(&self) -> impl Iterator<Item = &Mailbox> {
+        self.cursors.iter().filter_map(|cursor| cursor.reader.as_deref())
     }
 }

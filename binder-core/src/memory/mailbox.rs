@@ -80,9 +80,14 @@ impl Mailbox {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
+    /// Returns whether the consumer sleeps.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Acquire)
+    }
+
     /// Returns what wakes the consumer, if it sleeps.
     pub(super) fn take_waker(&self) -> Option<Waker> {
-        let asleep = self.asleep.load(Ordering::Acquire) && self.asleep.swap(false, Ordering::AcqRel);
+        let asleep = self.is_asleep() && self.asleep.swap(false, Ordering::AcqRel);
         if asleep { self.waker.take() } else { None }
     }
 }

@@ -33,6 +33,7 @@
 
 mod assignment;
 mod batch;
+mod chunk;
 mod consumer;
 mod dead_letters;
 mod destination;

@@ -68,17 +68,28 @@ impl Appender<'_> {
         self.log.has_room(count)
     }
 
+    #[inline]
     pub(super) fn append(&mut self, record: Record<'_>, now: Stamp) {
         self.log.append(record, now);
     }
 
     /// Unlocks the log and wakes its readers.
-    pub(super) fn publish(self) {
+    pub(super) fn publish(mut self) {
+        self.log.trim();
         self.partition.end.store(self.log.end(), Ordering::Release);
-        let mut sleepers = self.log.sleepers();
-        let first = sleepers.next();
-        let others: Vec<Waker> = sleepers.collect();
-        drop(self.log);
-        first.into_iter().chain(others).for_each(Waker::wake);
+        if self.log.has_sleepers() {
+            let (first, others) = self.log.sleepers();
+            drop(self.log);
+            first.into_iter().chain(others).for_each(Waker::wake);
+        }
+    }
+
+    /// Forgets what was appended since the log's end was `end`.
+    pub(super) fn undo(mut self, end: u64) {
+        self.log.truncate(end);
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.log.end()
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::destination::Destination;
+use super::destination::{Destination, no_partition};
 use super::hub::{Session, closed};
 use super::item::{MAX_BYTES, Record, Stamp};
 use super::partition::Appender;
@@ -42,12 +42,6 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// Returns the partition to which all messages go, if it is one.
-    fn only(&self) -> Option<u32> {
-        let first = *self.choices.first()?;
-        (self.counts[first as usize] == self.choices.len()).then_some(first)
-    }
 }
 
 /// Appends to a destination. What was appended is confirmed at once.
@@ -77,15 +71,22 @@ impl MemoryProducer {
         self.session.check_open()
     }
 
-    fn append_to_one(&self, index: u32, batch: &OutgoingBatch) -> bool {
-        let mut appender = self.destination.partition(index).appender();
+    /// Appends a batch to a destination that has one partition.
+    fn append_to_only(&self, batch: &OutgoingBatch) -> Result<bool> {
+        let mut appender = self.destination.partition(0).appender();
         if !appender.has_room(batch.len()) {
-            return false;
+            return Ok(false);
         }
-        let now = Stamp::now();
-        batch.iter().for_each(|message| appender.append(Record::outgoing(&message, self.with_headers), now));
+        let (end, now) = (appender.end(), Stamp::now());
+        for message in batch.iter() {
+            if let Err(error) = check_only(&message, &self.destination) {
+                appender.undo(end);
+                return Err(error);
+            }
+            appender.append(Record::outgoing(&message, self.with_headers), now);
+        }
         appender.publish();
-        true
+        Ok(true)
     }
 
     /// Locks all partitions that the batch goes to, in order, so that it is taken as a whole or not at all.
@@ -110,9 +111,19 @@ impl MemoryProducer {
 }
 
 /// Refuses what a log can't hold.
+#[inline]
 pub(super) fn check_size(message: &Outgoing<'_>, destination: &Destination) -> Result<()> {
     let bytes = message.key.map_or(0, <[u8]>::len) + message.payload.map_or(0, <[u8]>::len);
     if bytes <= MAX_BYTES { Ok(()) } else { Err(too_large(destination.name())) }
+}
+
+/// Refuses what the only partition of a destination can't hold.
+#[inline]
+fn check_only(message: &Outgoing<'_>, destination: &Destination) -> Result<()> {
+    match message.partition {
+        Some(index) if index > 0 => Err(no_partition(destination.name(), index, 1)),
+        _ => check_size(message, destination),
+    }
 }
 
 #[cold]
@@ -139,14 +150,15 @@ impl Producer for MemoryProducer {
 
     fn try_send_batch(&self, batch: &OutgoingBatch) -> Result<TrySend<'_>> {
         self.check_open()?;
-        let sent = PLAN.with_borrow_mut(|plan| {
-            plan.make(batch, &self.destination)?;
-            Ok(match plan.only() {
-                Some(index) => self.append_to_one(index, batch),
-                None => self.append_to_many(plan, batch),
-            })
-        });
-        sent.map(|sent| if sent { TrySend::Sent(Receipt::ready(Ok(()))) } else { TrySend::Full })
+        let sent = if self.destination.count() == 1 {
+            self.append_to_only(batch)?
+        } else {
+            PLAN.with_borrow_mut(|plan| {
+                plan.make(batch, &self.destination)?;
+                Ok::<_, Error>(self.append_to_many(plan, batch))
+            })?
+        };
+        Ok(if sent { TrySend::Sent(Receipt::ready(Ok(()))) } else { TrySend::Full })
     }
 
     /// Ready when every partition has room, for it is not known to which one the caller wants to send.

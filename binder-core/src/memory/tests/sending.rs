@@ -68,6 +68,11 @@ fn a_partition_that_does_not_exist_is_refused() {
     assert_eq!(error.message(), "there is no partition 2, the destination has 2");
     assert_eq!(kind(sender.try_send_batch(&batch(&[(None, Some(0)), (None, Some(2))]))), Some(ErrorKind::Refused));
     assert!(binder.messages("orders").is_empty());
+    let single = producer(&binder, "single", 1);
+    publish(&binder, "single", 0, &["a"]);
+    assert_eq!(kind(single.try_send_batch(&batch(&[(None, Some(0)), (None, Some(1))]))), Some(ErrorKind::Refused));
+    publish(&binder, "single", 0, &["b"]);
+    assert_eq!(payloads(&binder.messages("single")), [b"a", b"b"]);
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! A piece of a log.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::batch::Batch;
+use super::item::{Extra, Item, Place, Record, Stamp};
+
+/// Messages of a chunk, so that a log finds one by dividing, and forgets them without looking at each.
+pub(super) const CHUNK: usize = 256;
+
+/// Size of the buffer that messages are copied to, one behind the other.
+const SEGMENT: usize = 64 * 1024;
+
+/// Messages that follow each other, their bytes, and what few of them have.
+///
+/// The bytes of the newest lie in a tail that the chunks of a log use one after the other. Somebody reads them: then the tail so far is
+/// *sealed*, that is, split off as a segment that is shared and never copied.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    items: Vec<Item>,
+    segments: Vec<Bytes>,
+    extras: Vec<Arc<Extra>>,
+}
+
+impl Chunk {
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Forgets everything and keeps the memory of the lists.
+    pub(super) fn clear(&mut self) {
+        self.items.clear();
+        self.segments.clear();
+        self.extras.clear();
+    }
+
+    /// Takes the last message off; returns whether there was one.
+    pub(super) fn pop(&mut self) -> bool {
+        self.items.pop().is_some()
+    }
+
+    /// Appends a message, whose bytes go to `tail`.
+    #[inline]
+    pub(super) fn push(&mut self, record: Record<'_>, tail: &mut BytesMut, now: Stamp) {
+        let (key, payload) = (record.key.unwrap_or_default(), record.payload.unwrap_or_default());
+        let wanted = key.len() + payload.len();
+        if tail.capacity() - tail.len() < wanted {
+            self.renew(tail, wanted);
+        }
+        if !key.is_empty() {
+            tail.extend_from_slice(key);
+        }
+        let place =
+            Place { segment: self.segments.len() as u32, start: tail.len() as u32, extra: self.extras.len() as u32 };
+        tail.extend_from_slice(payload);
+        self.items.push(record.item(place, now));
+        if let Some(extra) = record.extra {
+            self.extras.push(extra);
+        }
+    }
+
+    #[inline(never)]
+    fn renew(&mut self, tail: &mut BytesMut, wanted: usize) {
+        self.seal(self.len(), tail);
+        *tail = BytesMut::with_capacity(wanted.max(SEGMENT));
+    }
+
+    /// Seals the tail if one of the first `count` messages has its bytes there.
+    pub(super) fn seal(&mut self, count: usize, tail: &mut BytesMut) {
+        let last = count.checked_sub(1).map(|last| self.items[last].place.segment);
+        if last == Some(self.segments.len() as u32) {
+            self.segments.push(tail.split().freeze());
+        }
+    }
+
+    /// Copies sealed messages to a batch, and shares with it what they need.
+    pub(super) fn read(&self, start: usize, end: usize, batch: &mut Batch) {
+        let items = &self.items[start..end];
+        let (Some(first), Some(last)) = (items.first(), items.last()) else { return };
+        let segments = first.place.segment as usize..=last.place.segment as usize;
+        let extras = first.place.extra as usize..last.place.extra as usize + usize::from(last.has_extra());
+        batch.extend(items, &self.segments[segments], &self.extras[extras]);
+    }
+}
