@@ -43,7 +43,7 @@ impl Chunk {
     }
 
     /// Appends a message, whose bytes go to `tail`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, record: Record<'_>, tail: &mut BytesMut, now: Stamp) {
         let (key, payload) = (record.key.unwrap_or_default(), record.payload.unwrap_or_default());
         let wanted = key.len() + payload.len();
@@ -56,9 +56,10 @@ impl Chunk {
         let place =
             Place { segment: self.segments.len() as u32, start: tail.len() as u32, extra: self.extras.len() as u32 };
         tail.extend_from_slice(payload);
-        self.items.push(record.item(place, now));
-        if let Some(extra) = record.extra {
-            self.extras.push(extra);
+        let item = record.item(place, now);
+        self.items.push(item);
+        if item.has_extra() {
+            self.extras.push(record.extra());
         }
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::destination::Destination;
 use super::hub::Session;
-use super::item::{Record, Stamp};
+use super::item::Record;
 use crate::Result;
 use crate::binder::{ConsumerBinding, DeadLetter, DeadLetterSink};
 use crate::message::{HeaderValue, Headers};
@@ -42,15 +42,13 @@ impl DeadLetters {
 
     fn append(&self, letter: &DeadLetter<'_>, headers: &Headers, destination: &Destination) -> bool {
         let delivery = letter.delivery;
-        let record =
-            Record::new(delivery.payload.as_deref(), delivery.key.as_deref(), delivery.content_type.as_ref(), headers);
-        let mut appender = destination.partition(delivery.metadata.partition.unwrap_or(0)).appender();
-        let fits = appender.has_room(1);
-        if fits {
-            appender.append(record, Stamp::now());
-            appender.publish();
-        }
-        fits
+        let record = Record {
+            payload: delivery.payload.as_deref(),
+            key: delivery.key.as_deref(),
+            content_type: delivery.content_type.as_ref(),
+            headers,
+        };
+        destination.partition(delivery.metadata.partition.unwrap_or(0)).try_append(record)
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::MemoryBinder;
 use super::batch::{Batch, View};
 use super::destination::Destination;
-use super::item::{Record, Stamp};
+use super::item::Record;
 use super::producer::check_size;
 use crate::binder::{BatchView, LaneId, Outgoing};
 use crate::message::{ContentType, Message};
@@ -28,13 +28,8 @@ impl MemoryBinder {
         };
         check_size(&outgoing, &destination)?;
         let index = destination.choose(outgoing.partition, outgoing.key)?;
-        let mut appender = destination.partition(index).appender();
-        if !appender.has_room(1) {
-            return Err(full(&destination));
-        }
-        appender.append(Record::outgoing(&outgoing, true), Stamp::now());
-        appender.publish();
-        Ok(())
+        let fits = destination.partition(index).try_append(Record::outgoing(&outgoing, true));
+        if fits { Ok(()) } else { Err(full(&destination)) }
     }
 
     /// Returns the messages that a destination keeps, partition by partition, oldest first; settled ones are kept too.

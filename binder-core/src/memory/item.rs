@@ -19,12 +19,12 @@ const HAS_EXTRA: u8 = 0x80;
 pub(super) const MAX_BYTES: usize = u32::MAX as usize - 1;
 
 /// A message to be appended.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
     pub(super) payload: Option<&'a [u8]>,
     pub(super) key: Option<&'a [u8]>,
-    pub(super) extra: Option<Arc<Extra>>,
-    kind: Kind,
+    pub(super) content_type: Option<&'a ContentType>,
+    pub(super) headers: &'a Headers,
 }
 
 /// Content type in a byte.
@@ -47,53 +47,41 @@ pub(super) struct Extra {
 }
 
 impl<'a> Record<'a> {
-    /// Creates a record; headers are copied only if there are some.
-    #[inline]
-    pub(super) fn new(
-        payload: Option<&'a [u8]>,
-        key: Option<&'a [u8]>,
-        content_type: Option<&ContentType>,
-        headers: &Headers,
-    ) -> Self {
-        let kind = content_type.map_or(Kind::Absent, Kind::of);
-        let plain = kind != Kind::Other && headers.is_empty();
-        let extra = if plain { None } else { Some(Extra::new(content_type, headers)) };
-        Self { payload, key, extra, kind }
-    }
-
     /// Creates a record of what a producer was handed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn outgoing(message: &Outgoing<'a>, with_headers: bool) -> Self {
+        let Outgoing { payload, key, .. } = *message;
         if with_headers {
-            return Self::new(message.payload, message.key, Some(message.content_type), message.headers);
+            return Self { payload, key, content_type: Some(message.content_type), headers: message.headers };
         }
-        Self { payload: message.payload, key: message.key, extra: None, kind: Kind::Absent }
+        Self { payload, key, content_type: None, headers: &NO_HEADERS }
     }
 
     /// Returns what is kept of the record beside its bytes; where they lie is told by the caller.
-    #[inline]
+    #[inline(always)]
     pub(super) fn item(&self, place: Place, now: Stamp) -> Item {
         let length = |part: Option<&[u8]>| part.map_or(ABSENT, |bytes| bytes.len() as u32);
-        let flag = if self.extra.is_some() { HAS_EXTRA } else { 0 };
-        Item {
-            place,
-            key: length(self.key),
-            payload: length(self.payload),
-            stamp: now.0 << 8 | u64::from(self.kind as u8 | flag),
-        }
+        let kind = self.content_type.map_or(Kind::Absent, Kind::of);
+        let has_extra = kind == Kind::Other || !self.headers.is_empty();
+        let flag = if has_extra { HAS_EXTRA } else { 0 };
+        let stamp = now.0 << 8 | u64::from(kind as u8 | flag);
+        Item { place, key: length(self.key), payload: length(self.payload), stamp }
+    }
+
+    /// Returns a copy of what few messages have.
+    #[inline(never)]
+    pub(super) fn extra(&self) -> Arc<Extra> {
+        let content_type = self.content_type.filter(|known| Kind::of(known) == Kind::Other).cloned();
+        Arc::new(Extra { content_type, headers: self.headers.clone() })
     }
 }
+
+static NO_HEADERS: Headers = Headers::new();
 
 impl Extra {
     /// Returns the headers.
     pub(super) fn headers(&self) -> &Headers {
         &self.headers
-    }
-
-    #[inline(never)]
-    fn new(content_type: Option<&ContentType>, headers: &Headers) -> Arc<Self> {
-        let content_type = content_type.filter(|known| Kind::of(known) == Kind::Other).cloned();
-        Arc::new(Self { content_type, headers: headers.clone() })
     }
 }
 
@@ -213,7 +201,7 @@ mod tests {
     fn what_is_absent_differs_from_what_is_empty() {
         let segment = Bytes::from_static(b"kp");
         let headers = Headers::new();
-        let item = |key, payload| item(&Record::new(payload, key, None, &headers));
+        let item = |key, payload| item(&Record { payload, key, content_type: None, headers: &headers });
         let both = item(Some(&b"k"[..]), Some(&b"p"[..]));
         assert_eq!((both.key(&segment), both.payload(&segment)), (Some(&b"k"[..]), Some(&b"p"[..])));
         let empty = item(Some(b""), Some(b""));
@@ -228,12 +216,12 @@ mod tests {
         let headers = Headers::new().with("n", 1);
         for text in ["application/json", "text/plain", "application/octet-stream", "application/xml"] {
             let content_type = ContentType::parse(text);
-            let record = Record::new(None, None, Some(&content_type), &headers);
+            let record = Record { payload: None, key: None, content_type: Some(&content_type), headers: &headers };
             let item = item(&record);
-            assert_eq!(item.content_type(record.extra.as_deref()), Some(content_type));
+            assert_eq!(item.content_type(Some(&record.extra())), Some(content_type));
             assert_eq!(item.timestamp(), UNIX_EPOCH + Duration::from_millis(1234));
         }
-        let without = Record::new(None, None, None, &headers);
-        assert_eq!(item(&without).content_type(without.extra.as_deref()), None);
+        let without = Record { payload: None, key: None, content_type: None, headers: &headers };
+        assert_eq!(item(&without).content_type(Some(&without.extra())), None);
     }
 }

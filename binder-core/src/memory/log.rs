@@ -102,7 +102,7 @@ impl Log {
     }
 
     /// Appends a message; the caller has asked for [room](Self::has_room), and [trims](Self::trim) afterwards.
-    #[inline]
+    #[inline(always)]
     pub(super) fn append(&mut self, record: Record<'_>, now: Stamp) {
         if self.current.len() == CHUNK {
             self.begin_chunk();

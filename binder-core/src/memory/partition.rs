@@ -40,6 +40,18 @@ impl Partition {
         Appender { partition: self, log: self.lock() }
     }
 
+    /// Appends one message if there is room for it.
+    pub(super) fn try_append(&self, record: Record<'_>) -> bool {
+        let now = Stamp::now();
+        let mut appender = self.appender();
+        let fits = appender.has_room(1);
+        if fits {
+            appender.append(record, now);
+            appender.publish();
+        }
+        fits
+    }
+
     /// Ready when there is room for one message.
     pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
         let mut log = self.lock();
@@ -68,7 +80,7 @@ impl Appender<'_> {
         self.log.has_room(count)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn append(&mut self, record: Record<'_>, now: Stamp) {
         self.log.append(record, now);
     }

@@ -138,14 +138,8 @@ impl Producer for MemoryProducer {
         check_size(&message, &self.destination)?;
         let index = self.destination.choose(message.partition, message.key)?;
         let record = Record::outgoing(&message, self.with_headers);
-        let now = Stamp::now();
-        let mut appender = self.destination.partition(index).appender();
-        if !appender.has_room(1) {
-            return Ok(TrySend::Full);
-        }
-        appender.append(record, now);
-        appender.publish();
-        Ok(TrySend::Sent(Receipt::ready(Ok(()))))
+        let sent = self.destination.partition(index).try_append(record);
+        Ok(if sent { TrySend::Sent(Receipt::ready(Ok(()))) } else { TrySend::Full })
     }
 
     fn try_send_batch(&self, batch: &OutgoingBatch) -> Result<TrySend<'_>> {
