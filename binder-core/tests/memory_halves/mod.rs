@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use binder_core::Error;
 use binder_core::binder::{
-    Binder, Consumer, ConsumerBinding, Outgoing, OutgoingBatch, Producer, ProducerBinding, Received, TrySend,
+    Binder, Consumer, ConsumerBinding, Envelope, Outgoing, OutgoingBatch, Producer, ProducerBinding, Received, TrySend,
 };
 use binder_core::memory::MemoryBinder;
 use binder_core::message::{ContentType, Headers};
@@ -31,7 +32,7 @@ impl Halves {
         Self {
             sender: binder.bind_producer(&output).now_or_never().expect("never waits").expect("it binds"),
             receiver: binder.bind_consumer(&input).now_or_never().expect("never waits").expect("it binds"),
-            batch: OutgoingBatch::new(),
+            batch: OutgoingBatch::default(),
         }
     }
 
@@ -57,10 +58,11 @@ impl Halves {
         for number in 0..count {
             let write = |bytes: &mut Vec<u8>| {
                 bytes.extend_from_slice(PAYLOAD);
-                Ok::<_, std::convert::Infallible>(Some(ContentType::JSON))
+                Ok::<_, Error>(true)
             };
             let key = number.to_le_bytes();
-            self.batch.push_with(keyed.then_some(&key[..]), Headers::new(), None, write).expect("infallible");
+            let envelope = Envelope { key: keyed.then_some(&key[..]), ..Envelope::default() };
+            self.batch.push_with(envelope, write).expect("it is written");
         }
     }
 

@@ -31,7 +31,7 @@ fn debug_names_the_destinations_and_no_payload() {
     assert!(!format!("{consumer:?}").contains("secret"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn idle_waits_for_every_named_group() {
     let binder = MemoryBinder::new();
     binder.idle().await;
@@ -51,5 +51,5 @@ async fn idle_waits_for_every_named_group() {
             settle(&mut **group, &[parcel]);
         }
     }
-    waiting.await.unwrap();
+    soon(waiting).await.unwrap();
 }

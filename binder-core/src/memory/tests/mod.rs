@@ -114,6 +114,11 @@ fn is_full(result: crate::Result<TrySend<'_>>) -> bool {
     matches!(result.expect("it is open"), TrySend::Full)
 }
 
+/// Waits for what must come without a timer; on a paused clock the limit strikes as soon as everything sleeps.
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(std::time::Duration::from_secs(1), future).await.expect("it is woken")
+}
+
 fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }

@@ -12,7 +12,7 @@ fn broken() -> Error {
     Error::new(ErrorKind::Handler, "no stock").with_source(std::io::Error::other("disk"))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dead_letter_is_the_message_and_why_and_from_where() {
     let binder = MemoryBinder::new();
     producer(&binder, "orders", 3);
@@ -51,7 +51,7 @@ async fn a_dead_letter_is_the_message_and_why_and_from_where() {
     assert_eq!(header("x-exception-stacktrace"), &HeaderValue::from("handler: no stock\n  caused by: disk"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_destination_has_its_own_dead_letters() {
     let binder = MemoryBinder::new();
     publish(&binder, "orders", 0, &["a"]);
@@ -75,7 +75,7 @@ fn who_wants_none_or_is_anonymous_has_no_dead_letters() {
     assert!(bind(&binder, &off).dead_letters().is_none());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dead_letter_waits_for_room() {
     let binder = MemoryBinder::with_retention(1);
     let mut group = consumer(&binder, "orders", "billing");
@@ -89,11 +89,11 @@ async fn a_dead_letter_waits_for_room() {
     assert!(!waiting.is_finished());
     let old = drain(&mut *reader);
     settle(&mut *reader, &old);
-    waiting.await.unwrap().unwrap();
+    soon(waiting).await.unwrap().unwrap();
     assert_eq!(texts(&drain(&mut *reader)), ["a"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dead_letter_fails_when_the_binder_closes() {
     let binder = MemoryBinder::with_retention(1);
     let mut group = consumer(&binder, "orders", "billing");
@@ -105,5 +105,5 @@ async fn a_dead_letter_fails_when_the_binder_closes() {
     let waiting = tokio::spawn(async move { kind(sink.send(DeadLetter::new(&parcel, &broken(), 1)).await) });
     tokio::task::yield_now().await;
     binder.close().await.unwrap();
-    assert_eq!(waiting.await.unwrap(), Some(ErrorKind::Closed));
+    assert_eq!(soon(waiting).await.unwrap(), Some(ErrorKind::Closed));
 }

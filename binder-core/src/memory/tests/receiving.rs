@@ -128,17 +128,17 @@ fn a_paused_consumer_hears_of_a_rebalance() {
     assert_eq!(revoked(&mut *paused).len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_waiting_consumer_is_woken_by_a_message() {
     let binder = MemoryBinder::new();
     let mut consumer = consumer(&binder, "orders", "billing");
     let waiting = tokio::spawn(async move { batch(&consumer.recv_many(10).await.unwrap()).len() });
     tokio::task::yield_now().await;
     publish(&binder, "orders", 0, &["a"]);
-    assert_eq!(waiting.await.unwrap(), 1);
+    assert_eq!(soon(waiting).await.unwrap(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_waiting_consumer_is_woken_by_a_partition() {
     let binder = MemoryBinder::new();
     let mut owner = consumer(&binder, "orders", "billing");
@@ -148,10 +148,10 @@ async fn a_waiting_consumer_is_woken_by_a_partition() {
     let waiting = tokio::spawn(async move { batch(&surplus.recv_many(10).await.unwrap()).len() });
     tokio::task::yield_now().await;
     drop(owner);
-    assert_eq!(waiting.await.unwrap(), 1);
+    assert_eq!(soon(waiting).await.unwrap(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn dropping_a_wait_loses_nothing() {
     let binder = MemoryBinder::new();
     let mut consumer = consumer(&binder, "orders", "billing");
@@ -164,7 +164,7 @@ async fn dropping_a_wait_loses_nothing() {
     assert_eq!(texts(&drain(&mut *consumer)), ["a"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn closing_the_binder_ends_its_halves_and_no_other_connection() {
     let binder = MemoryBinder::new();
     let other = binder.connect();
@@ -174,7 +174,7 @@ async fn closing_the_binder_ends_its_halves_and_no_other_connection() {
     let waiting = tokio::spawn(async move { kind(waits.recv_many(10).await) });
     tokio::task::yield_now().await;
     binder.close().await.unwrap();
-    assert_eq!(waiting.await.unwrap(), Some(ErrorKind::Closed));
+    assert_eq!(soon(waiting).await.unwrap(), Some(ErrorKind::Closed));
     assert_eq!(kind(sender.try_send(outgoing(b"a"))), Some(ErrorKind::Closed));
     assert_eq!(kind(poll_fn(|context| sender.poll_ready(context)).await), Some(ErrorKind::Closed));
     assert_eq!(kind(binder.bind_consumer(&binding("orders", None)).await), Some(ErrorKind::Closed));
@@ -189,6 +189,7 @@ fn the_consumer_of_a_closed_binder_settles_nothing() {
     publish(&binder, "orders", 0, &["a"]);
     let mut closed = consumer(&binder, "orders", "billing");
     let parcels = drain(&mut *closed);
+    let _successor = consumer(&binder.connect(), "orders", "billing");
     binder.close().now_or_never().unwrap().unwrap();
     settle(&mut *closed, &parcels);
     assert_eq!(binder.position("orders", "billing"), Some(vec![0]));

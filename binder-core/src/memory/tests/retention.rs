@@ -81,6 +81,30 @@ fn a_batch_outlives_what_the_log_drops() {
 }
 
 #[test]
+fn headers_come_back_over_many_chunks() {
+    let binder = MemoryBinder::with_retention(600);
+    let mut group = consumer(&binder, "orders", "billing");
+    let message = |number: usize| {
+        let message = Message::new(number.to_string()).with_content_type("text/plain");
+        if number % 3 == 0 { message.with_header("number", number as i64) } else { message }
+    };
+    for start in (0..2000).step_by(500) {
+        for number in start..start + 500 {
+            binder.publish("orders", message(number)).unwrap();
+        }
+        let parcels = drain(&mut *group);
+        for (number, parcel) in (start..).zip(&parcels) {
+            let expected = message(number);
+            assert_eq!(parcel.payload.as_deref(), expected.payload().map(|text| text.as_bytes()));
+            assert_eq!(&parcel.headers, expected.headers());
+            assert_eq!(parcel.content_type.as_ref(), expected.content_type());
+        }
+        settle(&mut *group, &parcels);
+    }
+    assert_eq!(binder.messages("orders").len(), 600);
+}
+
+#[test]
 fn messages_of_every_size_come_back_over_many_segments() {
     let binder = MemoryBinder::with_retention(64);
     let sender = producer(&binder, "orders", 1);

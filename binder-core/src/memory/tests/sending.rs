@@ -71,8 +71,11 @@ fn a_partition_that_does_not_exist_is_refused() {
     let single = producer(&binder, "single", 1);
     publish(&binder, "single", 0, &["a"]);
     assert_eq!(kind(single.try_send_batch(&batch(&[(None, Some(0)), (None, Some(1))]))), Some(ErrorKind::Refused));
+    let mut long = vec![(None, Some(0)); 600];
+    long.push((None, Some(1)));
+    assert_eq!(kind(single.try_send_batch(&batch(&long))), Some(ErrorKind::Refused));
     publish(&binder, "single", 0, &["b"]);
-    assert_eq!(payloads(&binder.messages("single")), [b"a", b"b"]);
+    assert_eq!(payloads(&binder.messages("single")), [b"a", b"b"], "a refused batch leaves nothing");
 }
 
 #[test]
@@ -135,6 +138,7 @@ fn a_batch_above_the_retention_is_taken_when_all_is_settled() {
     let parcels = drain(&mut *group);
     settle(&mut *group, &parcels);
     drop(sent(sender.try_send_batch(&large)));
+    assert_eq!(binder.messages("orders").len(), 5);
     let parcels = drain(&mut *group);
     assert_eq!(texts(&parcels), ["0", "1", "2", "3", "4"]);
     settle(&mut *group, &parcels);
@@ -154,7 +158,7 @@ fn header_mode_none_writes_no_headers() {
     assert_eq!((message.content_type(), message.headers().len()), (None, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_sender_that_waits_is_woken_by_a_settlement() {
     let binder = MemoryBinder::with_retention(1);
     let sender = producer(&binder, "orders", 1);
@@ -169,11 +173,11 @@ async fn a_sender_that_waits_is_woken_by_a_settlement() {
     assert!(!waiting.is_finished());
     let parcels = drain(&mut *group);
     settle(&mut *group, &parcels);
-    waiting.await.unwrap().unwrap();
+    soon(waiting).await.unwrap().unwrap();
     drop(sent(sender.try_send(outgoing(b"b"))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_closed_producer_refuses_and_releases_those_who_wait() {
     let binder = MemoryBinder::with_retention(1);
     let sender = producer(&binder, "orders", 1);
@@ -186,12 +190,12 @@ async fn a_closed_producer_refuses_and_releases_those_who_wait() {
     tokio::task::yield_now().await;
     sender.flush().await.unwrap();
     sender.close().await.unwrap();
-    assert_eq!(waiting.await.unwrap(), Some(ErrorKind::Closed));
+    assert_eq!(soon(waiting).await.unwrap(), Some(ErrorKind::Closed));
     assert_eq!(kind(sender.try_send(outgoing(b"b"))), Some(ErrorKind::Closed));
     assert_eq!(kind(sender.try_send_batch(&OutgoingBatch::default())), Some(ErrorKind::Closed));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn closing_the_binder_releases_the_senders_that_wait() {
     let binder = MemoryBinder::with_retention(1);
     let sender = producer(&binder, "orders", 1);
@@ -200,5 +204,5 @@ async fn closing_the_binder_releases_the_senders_that_wait() {
     let waiting = tokio::spawn(async move { kind(poll_fn(|context| sender.poll_ready(context)).await) });
     tokio::task::yield_now().await;
     binder.close().await.unwrap();
-    assert_eq!(waiting.await.unwrap(), Some(ErrorKind::Closed));
+    assert_eq!(soon(waiting).await.unwrap(), Some(ErrorKind::Closed));
 }
