@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
@@ -79,11 +78,7 @@ impl DeadLetterSink for DeadLetters {
         let (destination, headers) = (self.destination(&letter), headers(&letter));
         while !self.append(&letter, &headers, &destination) {
             let partition = destination.partition(letter.delivery.metadata.partition.unwrap_or(0));
-            let room = |context: &mut std::task::Context<'_>| match self.session.check_open() {
-                Ok(()) => partition.poll_room(context).map(Ok),
-                Err(error) => Poll::Ready(Err(error)),
-            };
-            poll_fn(room).await?;
+            poll_fn(|context| partition.poll_room(context, || self.session.check_open())).await?;
         }
         Ok(())
     }

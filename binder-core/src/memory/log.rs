@@ -52,6 +52,8 @@ pub(super) struct Log {
     /// Below, every group has settled; may lag behind.
     settled: u64,
     cursors: Vec<Cursor>,
+    /// How much room was refused since somebody got what they waited for; at least 1.
+    demand: usize,
     writers: Vec<Waker>,
 }
 
@@ -68,6 +70,7 @@ impl Log {
             tail: BytesMut::new(),
             settled: 0,
             cursors: Vec::new(),
+            demand: 1,
             writers: Vec::new(),
         }
     }
@@ -86,8 +89,18 @@ impl Log {
     /// Returns whether so many messages can be appended without dropping one that a group has not settled. A batch above the retention has room
     /// when everything is settled.
     #[inline]
-    pub(super) fn has_room(&mut self, count: usize) -> bool {
+    fn has_room(&mut self, count: usize) -> bool {
         self.fits(count) || self.fits_after_all(count)
+    }
+
+    /// Returns whether there is room; if not, those who wait for room wait for so much.
+    #[inline]
+    pub(super) fn claim_room(&mut self, count: usize) -> bool {
+        let has_room = self.has_room(count);
+        if !has_room {
+            self.demand = self.demand.max(count);
+        }
+        has_room
     }
 
     fn fits(&self, count: usize) -> bool {
@@ -101,7 +114,7 @@ impl Log {
         self.settled == self.end || self.fits(count)
     }
 
-    /// Appends a message; the caller has asked for [room](Self::has_room), and [trims](Self::trim) afterwards.
+    /// Appends a message; the caller has [claimed](Self::claim_room) room, and [trims](Self::trim) afterwards.
     #[inline(always)]
     pub(super) fn append(&mut self, record: Record<'_>, now: Stamp) {
         if self.current.len() == CHUNK {
@@ -207,7 +220,7 @@ impl Log {
     }
 
     fn writers_with_room(&mut self) -> Vec<Waker> {
-        if self.writers.is_empty() || !self.has_room(1) { Vec::new() } else { self.take_writers() }
+        if self.writers.is_empty() || !self.has_room(self.demand) { Vec::new() } else { self.take_writers() }
     }
 
     /// Takes the senders that wait, for they have to look again.
@@ -215,11 +228,16 @@ impl Log {
         std::mem::take(&mut self.writers)
     }
 
-    /// Notes who waits for room.
-    pub(super) fn add_writer(&mut self, waker: &Waker) {
+    /// Returns whether there is the room that was refused last; if not, notes who waits for it.
+    pub(super) fn has_room_or_wakes(&mut self, waker: &Waker) -> bool {
+        if self.has_room(self.demand) {
+            self.demand = 1;
+            return true;
+        }
         if !self.writers.iter().any(|known| known.will_wake(waker)) {
             self.writers.push(waker.clone());
         }
+        false
     }
 
     /// Returns whether a reader sleeps.

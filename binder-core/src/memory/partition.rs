@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use super::item::{Record, Stamp};
 use super::lock;
 use super::log::Log;
+use crate::Result;
 
 /// A log that several threads share.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Partition {
     pub(super) fn try_append(&self, record: Record<'_>) -> bool {
         let now = Stamp::now();
         let mut appender = self.appender();
-        let fits = appender.has_room(1);
+        let fits = appender.claim_room(1);
         if fits {
             appender.append(record, now);
             appender.publish();
@@ -52,14 +53,14 @@ impl Partition {
         fits
     }
 
-    /// Ready when there is room for one message.
-    pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
-        let mut log = self.lock();
-        if log.has_room(1) {
-            return Poll::Ready(());
+    /// Ready when there is room for what was refused, or when `is_open` fails; it is asked last, so that whoever closes and then
+    /// [wakes](Self::wake_writers) is not missed.
+    pub(super) fn poll_room(&self, context: &Context<'_>, is_open: impl Fn() -> Result<()>) -> Poll<Result<()>> {
+        let has_room = self.lock().has_room_or_wakes(context.waker());
+        match is_open() {
+            Ok(()) if !has_room => Poll::Pending,
+            answer => Poll::Ready(answer),
         }
-        log.add_writer(context.waker());
-        Poll::Pending
     }
 
     /// Makes the senders that wait look again.
@@ -76,8 +77,9 @@ pub(super) struct Appender<'a> {
 }
 
 impl Appender<'_> {
-    pub(super) fn has_room(&mut self, count: usize) -> bool {
-        self.log.has_room(count)
+    /// Returns whether there is room for so many messages; if not, those who wait are woken when there is.
+    pub(super) fn claim_room(&mut self, count: usize) -> bool {
+        self.log.claim_room(count)
     }
 
     #[inline(always)]

@@ -74,7 +74,7 @@ impl MemoryProducer {
     /// Appends a batch to a destination that has one partition.
     fn append_to_only(&self, batch: &OutgoingBatch) -> Result<bool> {
         let mut appender = self.destination.partition(0).appender();
-        if !appender.has_room(batch.len()) {
+        if !appender.claim_room(batch.len()) {
             return Ok(false);
         }
         let (end, now) = (appender.end(), Stamp::now());
@@ -94,7 +94,7 @@ impl MemoryProducer {
         let mut appenders: Vec<Option<Appender<'_>>> = Vec::with_capacity(plan.counts.len());
         for (index, count) in (0..).zip(&plan.counts) {
             let mut appender = (*count > 0).then(|| self.destination.partition(index).appender());
-            if appender.as_mut().is_some_and(|appender| !appender.has_room(*count)) {
+            if appender.as_mut().is_some_and(|appender| !appender.claim_room(*count)) {
                 return false;
             }
             appenders.push(appender);
@@ -155,13 +155,12 @@ impl Producer for MemoryProducer {
         Ok(if sent { TrySend::Sent(Receipt::ready(Ok(()))) } else { TrySend::Full })
     }
 
-    /// Ready when every partition has room, for it is not known to which one the caller wants to send.
+    /// Ready when every partition has room for what it refused, for it is not known what the caller wants to send.
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
         for index in 0..self.destination.count() {
-            self.check_open()?;
-            ready!(self.destination.partition(index).poll_room(context));
+            ready!(self.destination.partition(index).poll_room(context, || self.check_open()))?;
         }
-        Poll::Ready(self.check_open())
+        Poll::Ready(Ok(()))
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

@@ -177,6 +177,29 @@ async fn a_sender_that_waits_is_woken_by_a_settlement() {
     drop(sent(sender.try_send(outgoing(b"b"))));
 }
 
+#[test]
+fn who_waits_with_a_batch_waits_for_room_for_all_of_it() {
+    let binder = MemoryBinder::with_retention(3);
+    for partitions in [1, 2] {
+        let destination = format!("orders-{partitions}");
+        let sender = producer(&binder, &destination, partitions);
+        let mut group = consumer(&binder, &destination, "billing");
+        publish(&binder, &destination, 0, &["a", "b"]);
+        let refused = batch(&[(None, Some(0)), (None, Some(0)), (None, Some(partitions - 1))]);
+        assert!(is_full(sender.try_send_batch(&refused)));
+        let parcels = drain(&mut *group);
+        for parcel in &parcels {
+            assert!(poll_fn(|context| sender.poll_ready(context)).now_or_never().is_none());
+            settle(&mut *group, std::slice::from_ref(parcel));
+            if partitions == 2 {
+                break;
+            }
+        }
+        poll_fn(|context| sender.poll_ready(context)).now_or_never().expect("there is room").unwrap();
+        drop(sent(sender.try_send_batch(&refused)));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_closed_producer_refuses_and_releases_those_who_wait() {
     let binder = MemoryBinder::with_retention(1);
