@@ -64,7 +64,7 @@ pub mod __private {
     pub use crate::channel::Key;
     pub use crate::error::Result;
     pub use crate::handler::HeaderType;
+    pub use crate::handler::check;
     pub use std::option::Option;
     pub use std::unreachable;
-    pub use crate::handler::check;
 }

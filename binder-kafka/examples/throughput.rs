@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use binder_core::binder::{
-    BinderContext, BinderFactory, ConsumerBinding, Outgoing, OutgoingBatch, Producer, ProducerBinding, Received,
-    SharedBinder, TrySend,
+    BinderContext, BinderFactory, ConsumerBinding, Envelope, Outgoing, OutgoingBatch, Producer, ProducerBinding,
+    Received, SharedBinder, TrySend,
 };
 use binder_core::config::Section;
 use binder_core::message::{ContentType, Headers};
@@ -144,7 +144,7 @@ async fn singles(producer: &dyn Producer, payload: &[u8], count: usize) {
 }
 
 async fn batches(producer: &dyn Producer, payload: &[u8], count: usize, size: usize) {
-    let mut batch = OutgoingBatch::new();
+    let mut batch = OutgoingBatch::new(ContentType::JSON);
     let mut waiting = std::collections::VecDeque::new();
     for first in (0..count).step_by(size) {
         batch.clear();
@@ -152,9 +152,9 @@ async fn batches(producer: &dyn Producer, payload: &[u8], count: usize, size: us
             let key = number.to_string();
             let write = |bytes: &mut Vec<u8>| {
                 bytes.extend_from_slice(payload);
-                Ok::<_, ()>(Some(ContentType::JSON))
+                Ok::<_, binder_core::Error>(true)
             };
-            batch.push_with(Some(key.as_bytes()), Headers::new(), None, write).unwrap();
+            batch.push_with(Envelope { key: Some(key.as_bytes()), ..Envelope::default() }, write).unwrap();
         }
         loop {
             match producer.try_send_batch(&batch).unwrap() {

@@ -352,7 +352,9 @@ mod tests {
     fn lanes(count: i32) -> Lanes {
         let mut lanes = Lanes::default();
         let mut list = TopicPartitionList::new();
-        (0..count).for_each(|partition| drop(list.add_partition("t", partition)));
+        for partition in 0..count {
+            list.add_partition("t", partition);
+        }
         lanes.add(&list);
         lanes.live.iter_mut().for_each(|lane| {
             lane.begin(10);

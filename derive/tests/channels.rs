@@ -1,5 +1,7 @@
 //! Derived bindings at work, on the memory binder.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not in a test function")]
+
 use binder_core::channel::{Processor, Source};
 use binder_core::prelude::*;
 use binder_core::testkit::TestApplication;
