@@ -86,7 +86,7 @@ fn headers_come_back_over_many_chunks() {
     let mut group = consumer(&binder, "orders", "billing");
     let message = |number: usize| {
         let message = Message::new(number.to_string()).with_content_type("text/plain");
-        if number % 3 == 0 { message.with_header("number", number as i64) } else { message }
+        if number.is_multiple_of(3) { message.with_header("number", number as i64) } else { message }
     };
     for start in (0..2000).step_by(500) {
         for number in start..start + 500 {
