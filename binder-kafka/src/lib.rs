@@ -10,7 +10,7 @@
 //! let section = Section::new("binders.kafka", serde_json::json!({ "brokers": "localhost:9092" }));
 //! let binder = binder_kafka::factory().create(&BinderContext::new("kafka", section))?;
 //! assert!(binder.capability().partitions);
-//! # binder_core::Result::Ok(())
+//! # Ok::<(), binder_core::Error>(())
 //! ```
 
 mod binder;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binder_core::binder::{Binder, BinderHealth, Received};
+use binder_core::binder::{Binder, BinderHealth, ProducerBinding, Received};
 use bytes::BytesMut;
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -44,7 +44,10 @@ async fn every_acknowledged_send_survives_a_restart(broker: Broker) {
             }));
         }
     }
-    let producer = producer(&binder, &destination).await;
+    let mut binding = ProducerBinding::new(destination.as_str());
+    // A broker may be down for long on a busy machine; the claim is about loss, not about the deadline.
+    binding.properties.send_timeout = Duration::from_secs(150);
+    let producer = producer_of(&binder, &binding).await;
     let sending = {
         let producer = Arc::clone(&producer);
         tokio::spawn(async move {
