@@ -72,7 +72,11 @@ fn package(project: &Project, verb: &str, binder: Binder) -> Command {
     let mut command = project.cargo();
     command.args([verb, "--quiet", "--package", "demo"]);
     if binder != Binder::Memory {
-        command.args(["--features", binder.name()]);
+        command.arg("--features").arg(format!("demo/{}", binder.name()));
+        if verb == "build" {
+            // On a broker the demonstration starts the services' own programs, which have to lie beside it.
+            command.args(["--package", "organization", "--package", "licensing", "--package", "audit"]);
+        }
     }
     command
 }
