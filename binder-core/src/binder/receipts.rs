@@ -42,6 +42,8 @@ impl Slot {
 pub struct Receipts {
     window: usize,
     in_flight: AtomicUsize,
+    /// Room that was asked for last and not there; 1 if nothing was refused since.
+    refused: AtomicUsize,
     waiting: AtomicBool,
     waiters: Mutex<Vec<Waker>>,
     free: Mutex<Free>,
@@ -73,6 +75,7 @@ impl Receipts {
         Self {
             window: window.max(1) as usize,
             in_flight: AtomicUsize::new(0),
+            refused: AtomicUsize::new(1),
             waiting: AtomicBool::new(false),
             waiters: Mutex::new(Vec::new()),
             free: Mutex::default(),
@@ -85,7 +88,10 @@ impl Receipts {
     pub fn reserve(&self, count: u32) -> Option<Slot> {
         let wanted = count as usize;
         let take = |used: usize| (used == 0 || used + wanted <= self.window).then_some(used + wanted);
-        self.in_flight.fetch_update(SeqCst, SeqCst, take).ok()?;
+        if self.in_flight.fetch_update(SeqCst, SeqCst, take).is_err() {
+            self.refused.store(wanted, SeqCst);
+            return None;
+        }
         let slot = self.free_slot();
         let entry = self.entry(slot);
         entry.left.store(count, SeqCst);
@@ -125,9 +131,15 @@ impl Receipts {
         self.in_flight.load(SeqCst)
     }
 
-    /// Ready when there is room for one message. Those who wait are woken when half of the window is free.
+    /// Ready when there is room for what was refused last, or the window is idle: who was refused a batch would else ask again and again.
+    /// Those who wait are woken when half of the window is free, and with each answer after that.
     pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.poll_below(context, self.window)
+        let wanted = self.refused.load(SeqCst).clamp(1, self.window);
+        let room = self.poll_below(context, self.window - wanted + 1);
+        if room.is_ready() {
+            self.refused.store(1, SeqCst);
+        }
+        room
     }
 
     /// Ready when every message has its answer.
@@ -351,6 +363,20 @@ mod tests {
         assert!(receipts.reserve(5).is_none());
         receipts.complete(small, 0, Ok(()));
         assert!(receipts.reserve(5).is_some());
+    }
+
+    #[test]
+    fn who_was_refused_a_batch_waits_for_room_for_all_of_it() {
+        let receipts = Receipts::new(4);
+        let slots: Vec<_> = (0..3).map(|_| receipts.reserve(1).expect("room")).collect();
+        assert!(receipts.reserve(3).is_none());
+        let room = || poll_fn(|context| receipts.poll_room(context)).now_or_never().is_some();
+        assert!(!room(), "there is room for one only");
+        receipts.complete(slots[0], 0, Ok(()));
+        assert!(!room(), "there is room for two only");
+        receipts.complete(slots[1], 0, Ok(()));
+        assert!(room());
+        assert!(receipts.reserve(3).is_some());
     }
 
     #[tokio::test]
