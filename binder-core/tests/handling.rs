@@ -125,6 +125,54 @@ async fn a_panic_is_a_failure_of_its_message_only() {
     assert!(reason.is_some_and(|reason| reason.contains("one is bad")), "{reason:?}");
 }
 
+/// Panics when 1 is read: before the handler's future exists.
+#[derive(Debug)]
+struct Touchy(u32);
+
+impl<'de> Deserialize<'de> for Touchy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = u32::deserialize(deserializer)?;
+        assert!(id != 1, "one can't be read");
+        Ok(Self(id))
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_reading_is_a_failure_of_its_message_only() {
+    async fn handle(touchy: Touchy, State(seen): State<Seen>) {
+        seen.send(touchy.0.to_string()).expect("somebody listens");
+    }
+    let (sender, mut receiver) = seen();
+    let test = sink("max-attempts: 2", handle.with_state(sender)).await;
+    test.input("input").send(&1_u32).await.expect("sent");
+    test.input("input").send(&2_u32).await.expect("sent");
+    let next = tokio::time::timeout(Duration::from_secs(60), receiver.recv());
+    assert_eq!(next.await.expect("the binding goes on").as_deref(), Some("2"));
+    test.settled().await;
+    assert_eq!(test.memory().messages("error.orders.g").len(), 1);
+}
+
+#[tokio::test]
+async fn a_panic_of_a_batch_handler_fails_its_batch_and_the_binding_goes_on() {
+    async fn store(batch: Batch<Order>) {
+        assert!(batch.payloads().all(|order| order.id != 1), "one is bad");
+    }
+    let build = async |builder: ApplicationBuilder| -> Result<Application> {
+        let app = builder.config(config("max-attempts: 1")).build()?;
+        let channels = app.bind::<SinkBinding<Order>>().await?;
+        app.handle_batch(channels.input, store).await?;
+        Ok(app)
+    };
+    let test = TestApplication::start(build).await.expect("it starts");
+    test.input("input").send(&Order { id: 1 }).await.expect("sent");
+    tokio::time::timeout(Duration::from_secs(60), test.settled()).await.expect("settled");
+    test.input("input").send(&Order { id: 2 }).await.expect("sent");
+    tokio::time::timeout(Duration::from_secs(60), test.settled()).await.expect("settled");
+    let letters = test.memory().messages("error.orders.g");
+    let reason = letters[0].headers().get("x-exception-message").and_then(|value| value.as_str());
+    assert!(letters.len() == 1 && reason.is_some_and(|reason| reason.contains("one is bad")), "{reason:?}");
+}
+
 #[tokio::test]
 async fn an_error_says_how_long_to_wait() {
     async fn handle(_: Order, delivery: Delivery, State(seen): State<Seen>) -> Result<(), HandlerError> {

@@ -136,7 +136,7 @@ impl ProducerBinding {
 /// # Contract
 /// `check_*` look at names and settings without a connection and refuse what can never work. `bind_*` connect, provision and return a
 /// working half; if the broker is not reached they fail with a retryable error and core tries again, so they keep nothing from a failed
-/// call. What [`capability`](Self::capability) denies fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+/// call. A half that works says so by [`Status::up`], or its binding counts as connecting. What [`capability`](Self::capability) denies fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 #[async_trait]
 pub trait Binder: fmt::Debug + Send + Sync + 'static {
     /// Reports what this binder supports; the conformance suite reads it.

@@ -374,7 +374,7 @@ pub struct BindingControl {
 }
 
 impl BindingControl {
-    /// Starts the binding, or starts it again after a stop.
+    /// Starts the binding, or starts it again after a stop. One that has [stopped for good](BindingState::Stopped) stays stopped.
     pub fn start(&self) {
         self.input.start();
     }

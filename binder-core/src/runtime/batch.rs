@@ -1,9 +1,11 @@
 //! The receive loop of an input whose messages are handled in batches.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ use super::work::Settings;
 use crate::binder::{Consumer, LaneId, Parcel, Received};
 use crate::channel::Input;
 use crate::codec::Decode;
-use crate::handler::{Batch, BatchHandler, BatchOutcome, DeliveryRef, IntoBatchOutcome};
+use crate::handler::{Batch, BatchHandler, BatchOutcome, DeliveryRef, HandlerError, IntoBatchOutcome};
 use crate::message::Message;
 use crate::{Error, ErrorKind, Result};
 
@@ -27,7 +29,8 @@ impl Application {
     /// Handles what arrives on an input in batches: what is there, at most 256 messages or `prefetch`. One batch at a time, in order.
     ///
     /// Items that the outcome names as failed are tried again after the backoff, together, and become dead letters when their attempts
-    /// are used up; nothing behind them is settled before. The others are settled.
+    /// are used up; nothing behind them is settled before. The others are settled. A panic fails the whole batch. Layers do not go around
+    /// batch handlers.
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the input is handled already or its concurrency is not 1.
@@ -242,8 +245,11 @@ where
                 break;
             }
             let outcome = match self.call(messages, &open) {
-                Ok(call) => match self.port.while_polling(call).await? {
-                    Some(output) => output.into_batch_outcome(),
+                Ok(call) => match self.port.while_polling(AssertUnwindSafe(call).catch_unwind()).await? {
+                    Some(Ok(output)) => output.into_batch_outcome(),
+                    Some(Err(panic)) => {
+                        BatchOutcome { failed: Vec::new(), all: Some(HandlerError::from_panic(&*panic)) }
+                    }
                     None => return Ok(false),
                 },
                 Err(error) => BatchOutcome::failed(error),
@@ -261,7 +267,8 @@ where
         let mut readable = Vec::with_capacity(open.len());
         for item in open.drain(..) {
             let delivery = self.delivery(&item);
-            match self.call.decoder.decode::<T>(&delivery) {
+            let decoded = catch_unwind(AssertUnwindSafe(|| self.call.decoder.decode::<T>(&delivery)));
+            match decoded.unwrap_or_else(|_| Err(Error::new(ErrorKind::Codec, "reading the payload panicked"))) {
                 Ok(payload) => {
                     messages.push(delivery.to_message(payload));
                     readable.push(item);
@@ -274,7 +281,9 @@ where
     }
 
     fn call(&self, messages: Vec<Message<T>>, open: &[Item]) -> Result<H::Future> {
-        self.call.handler.call(Batch::new(messages), &self.delivery(&open[0]), &())
+        let call = || self.call.handler.call(Batch::new(messages), &self.delivery(&open[0]), &());
+        let made = catch_unwind(AssertUnwindSafe(call));
+        made.unwrap_or_else(|_| Err(Error::new(ErrorKind::Handler, "making the handler's call panicked").retryable()))
     }
 
     fn delivery<'a>(&'a self, item: &'a Item) -> DeliveryRef<'a> {

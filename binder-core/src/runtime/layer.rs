@@ -61,7 +61,7 @@ pub struct SendCall {
 /// # let _ = Application::builder().layer(Timing);
 /// ```
 pub trait Layer: fmt::Debug + Send + Sync + 'static {
-    /// Goes around a handler's call.
+    /// Goes around a handler's call; not around batch handlers.
     fn handle<'a>(&'a self, call: HandlerCall, next: Next<'a>) -> BoxFuture<'a, Result<(), HandlerError>> {
         next.run(call)
     }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -156,10 +157,7 @@ where
     #[inline]
     fn run_in_place(&mut self, view: &dyn BatchView, index: usize) {
         let delivery = DeliveryRef { view, index, attempt: 1, channel: &self.settings.channel };
-        let started = match (self.invoke)(&delivery) {
-            Ok(future) => self.slots.start(future),
-            Err(error) => Started::Done(Err(HandlerError::from(error))),
-        };
+        let started = start(&mut self.slots, &self.invoke, &delivery);
         match started {
             Started::Done(Ok(())) => self.window.pass(view.token(index)),
             other => self.continue_aside(view, index, other),
@@ -182,10 +180,7 @@ where
             let Some(task) = self.lanes.next_ready() else { return };
             let delivery =
                 DeliveryRef { view: &task.parcel, index: 0, attempt: task.attempt, channel: &self.settings.channel };
-            let started = match (self.invoke)(&delivery) {
-                Ok(future) => self.slots.start(future),
-                Err(error) => Started::Done(Err(HandlerError::from(error))),
-            };
+            let started = start(&mut self.slots, &self.invoke, &delivery);
             self.after_start(task, started);
         }
     }
@@ -335,5 +330,19 @@ where
         let Some(name) = &self.settings.key_header else { return view.key(index).map(Bytes::copy_from_slice) };
         let value = view.header(index, name)?;
         Some(value.as_bytes().map_or_else(|| value.to_text().into(), Bytes::copy_from_slice))
+    }
+}
+
+/// Decodes a delivery and starts its handler. A panic on the way is the failure of this delivery, as one in the handler is.
+#[inline]
+fn start<F, Fut>(slots: &mut Slots<Fut>, invoke: &F, delivery: &DeliveryRef<'_>) -> Started
+where
+    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
+    Fut: Future<Output = Verdict>,
+{
+    match catch_unwind(AssertUnwindSafe(|| invoke(delivery))) {
+        Ok(Ok(future)) => slots.start(future),
+        Ok(Err(error)) => Started::Done(Err(HandlerError::from(error))),
+        Err(panic) => Started::Done(Err(HandlerError::from_panic(panic.as_ref()))),
     }
 }
