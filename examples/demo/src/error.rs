@@ -16,6 +16,14 @@ pub enum Failure {
         /// What was.
         detail: String,
     },
+    /// A step can't go on.
+    #[error("step {step} can't go on: {cause}")]
+    Step {
+        /// The number of the step.
+        step: u32,
+        /// Why.
+        cause: Box<Failure>,
+    },
     /// A service does not start.
     #[error("{service} does not start: {reason}")]
     Start {
@@ -47,4 +55,14 @@ pub enum Failure {
     /// A signal came.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Failure {
+    /// Adds the step to what does not name it itself.
+    pub(crate) fn in_step(self, step: u32) -> Self {
+        match self {
+            Self::Check { .. } | Self::Step { .. } => self,
+            cause => Self::Step { step, cause: Box::new(cause) },
+        }
+    }
 }

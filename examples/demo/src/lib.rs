@@ -37,5 +37,5 @@ pub async fn run(settings: Settings) -> Result<u32, Failure> {
         world.print_logs();
     }
     world.stop().await;
-    played.map(|()| story.checks())
+    played.map(|()| story.checks()).map_err(|failure| failure.in_step(story.number()))
 }

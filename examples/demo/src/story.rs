@@ -20,6 +20,11 @@ impl Story {
         self.checks
     }
 
+    /// Returns the number of the step that is played.
+    pub(crate) fn number(&self) -> u32 {
+        self.step
+    }
+
     /// Begins a step.
     pub(crate) fn step(&mut self, title: impl Display) {
         self.step += 1;
