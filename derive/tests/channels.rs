@@ -30,13 +30,13 @@ async fn started<B: Binding>() -> (TestApplication, B) {
         channels = Some(app.bind::<B>().await?);
         Ok(app)
     });
-    (test.await.unwrap(), channels.unwrap())
+    (test.await.expect("the application starts"), channels.expect("its channels are bound"))
 }
 
 /// Sends an order through the only output of `B`, and returns the key that it got.
 async fn key_of<B: Binding + Source<Output = Order>>(sent: &Order) -> Option<String> {
     let (test, channels) = started::<B>().await;
-    channels.output().send(sent).await.unwrap();
+    channels.output().send(sent).await.expect("the memory binder takes it");
     let messages = test.output::<Order>(channels.output().name()).take_messages();
     assert_eq!(messages[0].payload(), Some(sent));
     messages[0].key_str().map(str::to_owned)

@@ -132,30 +132,23 @@ impl<'a> Expander<'a> {
     /// Returns the struct's own bounds, and for each field that has a parameter in its type what the channel asks of it.
     fn bounds(&self) -> Option<WhereClause> {
         let mut generics = self.set.generics.clone();
-        let bounds: Vec<_> = self.set.fields.iter().flat_map(|field| self.bounds_of(field)).collect();
+        let bounds: Vec<_> = self.set.fields.iter().filter_map(|field| self.bound(field)).collect();
         if !bounds.is_empty() {
             generics.make_where_clause().predicates.extend(bounds);
         }
         generics.where_clause
     }
 
-    fn bounds_of(&self, field: &Field<'_>) -> Vec<WherePredicate> {
+    fn bound(&self, field: &Field<'_>) -> Option<WherePredicate> {
         let (ty, span) = (field.ty, at(field.ty));
         let private = self.private(span);
-        if !self.is_generic(ty) {
-            return Vec::new();
-        }
-        let what = match &field.role {
-            Role::Nested(_) => return vec![parse_quote_spanned!(span=> #ty: #private::Binding)],
-            Role::Input(_) => Ident::new("Receives", span),
-            Role::Output(..) => Ident::new("Sends", span),
+        let asked = match &field.role {
+            _ if !self.is_generic(ty) => return None,
+            Role::Input(_) => quote_spanned!(span=> Receives),
+            Role::Output(..) => quote_spanned!(span=> Sends),
+            Role::Nested(_) => quote_spanned!(span=> Binding),
         };
-        let mut bounds = vec![parse_quote_spanned!(span=> #ty: #private::#what)];
-        // the bound above implies these, which rustc sees only where the payload is the parameter itself
-        let types = self.set.generics.type_params().map(|param| &param.ident);
-        let types = types.filter(|name| mentions(ty.to_token_stream(), name));
-        bounds.extend(types.map(|name| -> WherePredicate { parse_quote_spanned!(span=> #name: 'static) }));
-        bounds
+        Some(parse_quote_spanned!(span=> #ty: #private::#asked))
     }
 
     /// Returns whether a type mentions a parameter of the struct that is no lifetime.
