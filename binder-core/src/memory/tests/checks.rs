@@ -120,6 +120,19 @@ fn a_binder_that_is_a_factory_shares_its_destinations() {
 }
 
 #[test]
+fn applications_that_share_a_binder_close_it_for_themselves() {
+    let shared = MemoryBinder::new();
+    let (one, other) = (shared.create(&context(json!(null))).unwrap(), shared.create(&context(json!(null))).unwrap());
+    one.close().now_or_never().unwrap().unwrap();
+    assert_eq!(
+        kind(one.bind_producer(&ProducerBinding::new("orders")).now_or_never().unwrap()),
+        Some(ErrorKind::Closed)
+    );
+    assert!(!send_two(&other));
+    drop(consumer(&shared, "orders", "billing"));
+}
+
+#[test]
 fn provision_check_creates_nothing() {
     let binder = MemoryBinder::new();
     let mut input = binding("orders", Some("billing"));

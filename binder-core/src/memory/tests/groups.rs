@@ -198,13 +198,14 @@ fn a_group_takes_up_partitions_that_are_added() {
 
 #[test]
 fn a_required_group_gets_what_is_sent_before_it_comes() {
-    let binder = MemoryBinder::with_retention(1);
+    let binder = MemoryBinder::with_retention(2);
+    publish(&binder, "orders", 0, &["a"]);
     let mut required = ProducerBinding::new("orders");
     required.properties.required_groups = vec!["billing".to_owned()];
     let sender = binder.bind_producer(&required).now_or_never().unwrap().unwrap();
-    drop(sent(sender.try_send(outgoing(b"a"))));
-    assert!(is_full(sender.try_send(outgoing(b"b"))));
-    assert_eq!(texts(&drain(&mut *consumer(&binder, "orders", "billing"))), ["a"]);
+    drop(sent(sender.try_send(outgoing(b"b"))));
+    assert!(is_full(sender.try_send(outgoing(b"c"))));
+    assert_eq!(texts(&drain(&mut *consumer(&binder, "orders", "billing"))), ["a", "b"]);
 }
 
 #[test]
