@@ -28,12 +28,13 @@ fn partitions_of(binder: &MemoryBinder, destination: &str) -> Vec<u32> {
 #[test]
 fn a_key_has_its_partition() {
     let binder = MemoryBinder::new();
-    let sender = producer(&binder, "orders", 7);
+    let sender = producer(&binder, "orders", 5);
     let key = Some(&b"foobar"[..]);
     for _ in 0..3 {
         drop(sent(sender.try_send(Outgoing { key, ..outgoing(b"a") })));
     }
-    let expected = (-790_332_482_i32 & 0x7fff_ffff) as u32 % 7;
+    let expected = (-790_332_482_i32 & 0x7fff_ffff) as u32 % 5;
+    assert_ne!(expected, 0);
     assert_eq!(partitions_of(&binder, "orders"), [expected; 3]);
 }
 
@@ -198,6 +199,25 @@ fn who_waits_with_a_batch_waits_for_room_for_all_of_it() {
         poll_fn(|context| sender.poll_ready(context)).now_or_never().expect("there is room").unwrap();
         drop(sent(sender.try_send_batch(&refused)));
     }
+}
+
+#[test]
+fn who_waits_after_a_batch_waits_for_room_for_one() {
+    let binder = MemoryBinder::with_retention(3);
+    let sender = producer(&binder, "orders", 1);
+    let mut group = consumer(&binder, "orders", "billing");
+    publish(&binder, "orders", 0, &["a"]);
+    let refused = batch(&[(None, None); 3]);
+    assert!(is_full(sender.try_send_batch(&refused)));
+    let parcels = drain(&mut *group);
+    settle(&mut *group, &parcels);
+    poll_fn(|context| sender.poll_ready(context)).now_or_never().expect("there is room").unwrap();
+    drop(sent(sender.try_send_batch(&refused)));
+    assert!(is_full(sender.try_send(outgoing(b"b"))));
+    let parcels = drain(&mut *group);
+    settle(&mut *group, &parcels[..1]);
+    poll_fn(|context| sender.poll_ready(context)).now_or_never().expect("there is room").unwrap();
+    drop(sent(sender.try_send(outgoing(b"b"))));
 }
 
 #[tokio::test(start_paused = true)]
