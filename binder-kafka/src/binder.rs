@@ -55,7 +55,7 @@ impl KafkaBinder {
     /// Creates a binder from its configuration; opens no connection.
     pub fn new(context: &BinderContext) -> Result<Self> {
         let properties: KafkaProperties = context.section.read()?;
-        settings::check(&properties.configuration, &format!("binders.{}.configuration", context.name))?;
+        settings::check(&properties.configuration, &context.section)?;
         settings::verify(&settings::common(&properties, &Settings::default()))
             .map_err(|error| error.with_context("binder", context.name.as_str()))?;
         Ok(Self { name: context.name.clone(), properties, shared: Arc::default() })
@@ -183,7 +183,7 @@ impl Binder for KafkaBinder {
 
     fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
         let own: KafkaConsumerProperties = binding.section.read()?;
-        settings::check(&own.configuration, "consumer.kafka.configuration")?;
+        settings::check(&own.configuration, &binding.section)?;
         for topic in &binding.destinations {
             check_name(topic)?;
             if let Some(group) = binding.group.as_ref().filter(|_| binding.has_dead_letters()) {
@@ -198,7 +198,7 @@ impl Binder for KafkaBinder {
 
     fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
         let own: KafkaProducerProperties = binding.section.read()?;
-        settings::check(&own.configuration, "producer.kafka.configuration")?;
+        settings::check(&own.configuration, &binding.section)?;
         check_name(&binding.destination)?;
         settings::verify(&settings::producer(&self.properties, &own, binding))
     }

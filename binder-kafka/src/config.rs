@@ -70,7 +70,8 @@ impl Default for KafkaConsumerProperties {
 pub struct KafkaProducerProperties {
     /// Settings of librdkafka for this output; they win over the binder's. Default: none.
     pub configuration: Settings,
-    /// How long a message waits for others to share a request with. Default: 1 ms.
+    /// How long a message waits for others to share a request with. Less costs CPU, more costs time: with 1,000 messages in flight neither
+    /// brings throughput. Default: 1 ms.
     #[serde(deserialize_with = "duration")]
     pub linger: Duration,
     /// How batches are compressed. Default: `none`.

@@ -19,6 +19,7 @@ mod consumer;
 mod dead_letters;
 mod error;
 mod headers;
+mod lanes;
 mod link;
 mod producer;
 mod provision;

@@ -1,15 +1,13 @@
-//! Lanes of a group: partitions as they are assigned and taken away.
+//! Partitions as they are assigned and taken away.
 //!
 //! The client tells of a rebalance inside a poll. An assignment is taken at once; a revoke is only noted: the consumer goes on polling, the
-//! running deliveries end, and [`release`](Lanes::release) says when the partitions may be given up. Until then the client itself keeps all
+//! running deliveries end, and `release` says when the partitions may be given up. Until then the client itself keeps all
 //! partitions of this member paused. See `docs/adr/0010-kafka-revoke-is-deferred.md`.
 
-use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 
 use binder_core::Error;
-use binder_core::binder::{LaneId, Received};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -17,216 +15,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::lanes::Lanes;
 use crate::link::{Link, lock};
-
-/// What core must hear of a rebalance.
-#[derive(Debug)]
-pub(crate) enum News {
-    Revoked(Vec<LaneId>),
-    Lost(Vec<LaneId>),
-}
-
-impl From<News> for Received<'_> {
-    fn from(news: News) -> Self {
-        match news {
-            News::Revoked(lanes) => Self::Revoked(lanes),
-            News::Lost(lanes) => Self::Lost(lanes),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Held,
-    Revoked,
-    Released,
-}
-
-/// A partition in one assignment.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) id: LaneId,
-    pub(crate) topic: Arc<str>,
-    pub(crate) partition: i32,
-    /// The lowest offset that was not delivered yet; 0 before the first delivery.
-    pub(crate) next: i64,
-    /// What is to be committed; where the lane began, before anything is settled.
-    settled: i64,
-    stored: bool,
-    state: State,
-}
-
-impl Lane {
-    /// Returns the lowest offset that was not delivered yet; `offset` is about to be.
-    pub(crate) fn begin(&mut self, offset: i64) -> i64 {
-        if self.next == 0 {
-            self.settled = offset;
-            self.next = offset;
-        }
-        self.next
-    }
-
-    /// Returns whether deliveries of the lane may be started.
-    pub(crate) fn is_held(&self) -> bool {
-        self.state == State::Held
-    }
-}
-
-/// The partitions of a member. Ids grow, so the lanes are sorted by them.
-#[derive(Debug, Default)]
-pub(crate) struct Lanes {
-    last: u32,
-    live: Vec<Lane>,
-    news: VecDeque<News>,
-    unstored: bool,
-    revoking: bool,
-    settled_since_commit: u64,
-    /// Where partitions start that have no committed offset.
-    pub(crate) starts: Vec<(Arc<str>, i32, i64)>,
-}
-
-impl Lanes {
-    pub(crate) fn by_partition(&mut self, topic: &str, partition: i32) -> Option<&mut Lane> {
-        self.live.iter_mut().find(|lane| lane.partition == partition && lane.topic.as_ref() == topic)
-    }
-
-    pub(crate) fn by_id(&mut self, id: LaneId) -> Option<&mut Lane> {
-        let index = self.live.binary_search_by_key(&id, |lane| lane.id).ok()?;
-        self.live.get_mut(index)
-    }
-
-    /// Notes what is settled; returns false if the lane is no more.
-    pub(crate) fn settle(&mut self, id: LaneId, sequence: u64) -> bool {
-        let Some(lane) = self.by_id(id).filter(|lane| lane.state != State::Released) else { return false };
-        let upto = i64::try_from(sequence).map_or(i64::MAX, |sequence| sequence.saturating_add(1)).min(lane.next);
-        if upto > lane.settled {
-            let more = (upto - lane.settled).unsigned_abs();
-            lane.settled = upto;
-            lane.stored = false;
-            self.unstored = true;
-            self.settled_since_commit += more;
-        }
-        true
-    }
-
-    /// Takes what was settled since the last call, to be stored in the client.
-    pub(crate) fn take_settled(&mut self) -> Option<TopicPartitionList> {
-        if !std::mem::take(&mut self.unstored) {
-            return None;
-        }
-        let mut list = TopicPartitionList::new();
-        for lane in self.live.iter_mut().filter(|lane| !lane.stored) {
-            // fails for offsets that are no offsets only
-            let _ = list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(lane.settled));
-            lane.stored = true;
-        }
-        Some(list)
-    }
-
-    /// Returns whether so many deliveries were settled since this last returned true.
-    pub(crate) fn commit_is_due(&mut self, count: u64) -> bool {
-        let due = count > 0 && self.settled_since_commit >= count;
-        if due {
-            self.settled_since_commit = 0;
-        }
-        due
-    }
-
-    pub(crate) fn take_news(&mut self) -> Option<News> {
-        self.news.pop_front()
-    }
-
-    pub(crate) fn has_news(&self) -> bool {
-        !self.news.is_empty()
-    }
-
-    /// Returns whether there are lanes that the broker wants back.
-    pub(crate) fn is_revoking(&self) -> bool {
-        self.revoking
-    }
-
-    /// Notes that core is done with these lanes. When it is done with all that the broker wants back, returns their partitions.
-    pub(crate) fn release(&mut self, lanes: &[LaneId]) -> Option<TopicPartitionList> {
-        for id in lanes {
-            if let Some(lane) = self.by_id(*id).filter(|lane| lane.state == State::Revoked) {
-                lane.state = State::Released;
-            }
-        }
-        let released = self.live.iter().any(|lane| lane.state == State::Released);
-        let waiting = self.live.iter().any(|lane| lane.state == State::Revoked);
-        (released && !waiting).then(|| self.remove(|lane| lane.state == State::Released).1)
-    }
-
-    /// Forgets what was to be released: it is gone already.
-    pub(crate) fn lose_revoked(&mut self) -> TopicPartitionList {
-        let (lost, list) = self.remove(|lane| lane.state != State::Held);
-        self.news.push_back(News::Lost(lost));
-        list
-    }
-
-    pub(crate) fn partitions(&self) -> TopicPartitionList {
-        list(self.live.iter().filter(|lane| lane.state == State::Held))
-    }
-
-    fn remove(&mut self, gone: impl Fn(&Lane) -> bool) -> (Vec<LaneId>, TopicPartitionList) {
-        let list = list(self.live.iter().filter(|lane| gone(lane)));
-        let ids = self.live.iter().filter(|lane| gone(lane)).map(|lane| lane.id).collect();
-        self.live.retain(|lane| !gone(lane));
-        self.revoking = self.live.iter().any(|lane| lane.state != State::Held);
-        (ids, list)
-    }
-
-    fn add(&mut self, partitions: &TopicPartitionList) {
-        for element in partitions.elements() {
-            let (topic, partition) = (Arc::from(element.topic()), element.partition());
-            self.open(topic, partition);
-        }
-    }
-
-    fn open(&mut self, topic: Arc<str>, partition: i32) {
-        self.last += 1;
-        let (id, state) = (LaneId(self.last), State::Held);
-        self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state });
-    }
-
-    /// Ends a lane whose partition began anew, as when its topic was deleted and created again, and opens another for it.
-    pub(crate) fn reopen(&mut self, topic: &str, partition: i32) {
-        let Some(lane) = self.by_partition(topic, partition).filter(|lane| lane.is_held()) else { return };
-        let (id, topic) = (lane.id, Arc::clone(&lane.topic));
-        self.remove(|lane| lane.id == id);
-        self.news.push_back(News::Lost(vec![id]));
-        self.open(topic, partition);
-    }
-
-    fn revoke(&mut self, partitions: &TopicPartitionList) {
-        let mut revoked = Vec::new();
-        for element in partitions.elements() {
-            if let Some(lane) = self.by_partition(element.topic(), element.partition()) {
-                lane.state = State::Revoked;
-                revoked.push(lane.id);
-            }
-        }
-        self.revoking = true;
-        self.news.push_back(News::Revoked(revoked));
-    }
-
-    fn lose(&mut self, partitions: &TopicPartitionList) {
-        let elements = partitions.elements();
-        let named = |lane: &Lane| elements.iter().any(|e| e.partition() == lane.partition && e.topic() == &*lane.topic);
-        let (lost, _) = self.remove(named);
-        if !lost.is_empty() {
-            self.news.push_back(News::Lost(lost));
-        }
-    }
-}
-
-fn list<'a>(lanes: impl Iterator<Item = &'a Lane>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for lane in lanes {
-        list.add_partition(&lane.topic, lane.partition);
-    }
-    list
-}
 
 /// Where the client of an input reports.
 #[derive(Debug)]
@@ -289,17 +79,6 @@ impl Group {
     }
 }
 
-impl Lanes {
-    /// Sets where partitions begin that this member has settled nothing of.
-    fn starts(&self, list: &mut TopicPartitionList) {
-        for (topic, partition, offset) in &self.starts {
-            if let Some(mut element) = list.find_partition(topic, *partition) {
-                let _ = element.set_offset(Offset::Offset(*offset));
-            }
-        }
-    }
-}
-
 /// Gives partitions back to the broker; what was stored for them is committed first, by the client.
 pub(crate) fn give_up<C: Consumer<Group>>(group: &Group, client: &C, list: &TopicPartitionList) {
     let done = match client.rebalance_protocol() {
@@ -342,70 +121,5 @@ impl ConsumerContext for Group {
             Err(cause) if cause.rdkafka_error_code() == Some(Code::NoOffset) => {}
             Err(cause) => tracing::warn!(link = ?self.link, "offsets are not committed yet: {cause}"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lanes(count: i32) -> Lanes {
-        let mut lanes = Lanes::default();
-        let mut list = TopicPartitionList::new();
-        for partition in 0..count {
-            list.add_partition("t", partition);
-        }
-        lanes.add(&list);
-        lanes.live.iter_mut().for_each(|lane| {
-            lane.begin(10);
-            lane.next = 20;
-        });
-        lanes
-    }
-
-    fn stored(lanes: &mut Lanes) -> Vec<(i32, Offset)> {
-        let list = lanes.take_settled().unwrap_or_default();
-        list.elements().iter().map(|element| (element.partition(), element.offset())).collect()
-    }
-
-    #[test]
-    fn what_is_settled_is_stored_once() {
-        let mut lanes = lanes(2);
-        assert!(lanes.settle(LaneId(1), 12) && lanes.settle(LaneId(1), 11));
-        assert!(lanes.settle(LaneId(2), 1_000));
-        assert_eq!(stored(&mut lanes), [(0, Offset::Offset(13)), (1, Offset::Offset(20))]);
-        assert_eq!(stored(&mut lanes), []);
-        assert!(!lanes.commit_is_due(14) && lanes.commit_is_due(13) && !lanes.commit_is_due(13));
-    }
-
-    #[test]
-    fn partitions_are_given_up_together() {
-        let mut lanes = lanes(2);
-        let list = lanes.partitions();
-        lanes.revoke(&list);
-        assert!(lanes.is_revoking() && lanes.settle(LaneId(1), 15), "running deliveries may end");
-        assert!(lanes.release(&[LaneId(1)]).is_none());
-        assert!(!lanes.settle(LaneId(1), 16), "nothing is settled after the release");
-        assert_eq!(lanes.release(&[LaneId(2)]).map(|list| list.count()), Some(2));
-        assert!(lanes.release(&[LaneId(1), LaneId(2)]).is_none() && !lanes.is_revoking());
-    }
-
-    #[test]
-    fn a_release_does_not_undo_a_later_assignment() {
-        let mut lanes = lanes(1);
-        let list = lanes.partitions();
-        lanes.revoke(&list);
-        drop(lanes.lose_revoked());
-        lanes.add(&list);
-        assert!(lanes.release(&[LaneId(1)]).is_none());
-        assert_eq!(lanes.partitions().count(), 1);
-    }
-
-    #[test]
-    fn a_partition_that_begins_anew_is_another_lane() {
-        let mut lanes = lanes(1);
-        lanes.reopen("t", 0);
-        assert!(matches!(lanes.take_news(), Some(News::Lost(ids)) if ids == [LaneId(1)]));
-        assert_eq!(lanes.by_partition("t", 0).map(|lane| (lane.id, lane.next)), Some((LaneId(2), 0)));
     }
 }

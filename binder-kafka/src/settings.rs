@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use binder_core::binder::{ConsumerBinding, ProducerBinding};
-use binder_core::config::Start;
+use binder_core::config::{Section, Start};
 use binder_core::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -39,14 +39,12 @@ const OWNED: [(&str, &str); 24] = [
     ("transactional.id", "transactions are not supported yet"),
 ];
 
-/// Refuses settings that are ours.
-pub(crate) fn check(settings: &Settings, place: &str) -> Result<()> {
-    match OWNED.iter().find(|(name, _)| settings.contains(name)) {
-        Some((name, instead)) => {
-            Err(Error::new(ErrorKind::Config, format!("{place}: `{name}` can't be set here: {instead}")))
-        }
-        None => Ok(()),
-    }
+/// Refuses settings that are ours; `section` is where they stand.
+pub(crate) fn check(settings: &Settings, section: &Section) -> Result<()> {
+    let Some((name, instead)) = OWNED.iter().find(|(name, _)| settings.contains(name)) else { return Ok(()) };
+    let path = format!("{}.configuration", section.path());
+    let place = section.place_of("configuration").map_or_else(String::new, |place| format!("{place}: "));
+    Err(Error::new(ErrorKind::Config, format!("{place}{path}: `{name}` can't be set here: {instead}")))
 }
 
 /// Settings that every client has.
@@ -148,12 +146,12 @@ mod tests {
     #[test]
     fn a_setting_of_ours_is_refused_by_name() {
         let settings: Settings = serde_json::from_value(json!({ "group.id": "x" })).expect("settings");
-        let error = check(&settings, "consumer.kafka.configuration").expect_err("refused");
+        let section = Section::new("bindings.in.consumer.kafka", json!({ "configuration": { "group.id": "x" } }));
+        let error = check(&settings, &section).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert_eq!(
-            error.to_string(),
-            "consumer.kafka.configuration: `group.id` can't be set here: set `group` of the binding"
-        );
+        let text = error.to_string();
+        let told = "bindings.in.consumer.kafka.configuration: `group.id` can't be set here: set `group` of the binding";
+        assert!(text.ends_with(told), "{text}");
     }
 
     #[test]
