@@ -116,7 +116,7 @@ impl Producer for KafkaProducer {
             return Err(Error::new(ErrorKind::TooLarge, "the batch has too many messages"));
         };
         if count == 0 {
-            return Ok(TrySend::Sent(binder_core::binder::Receipt::ready(Ok(()))));
+            return Ok(TrySend::Sent(binder_core::binder::Receipt::confirmed()));
         }
         let Some(slot) = receipts.reserve(count) else { return Ok(TrySend::Full) };
         let mut full = false;

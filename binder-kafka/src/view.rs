@@ -63,6 +63,12 @@ impl BatchView for KafkaView<'_> {
         self.read(index, headers::content_type)?
     }
 
+    fn run_end(&self, index: usize) -> usize {
+        let lane = self.messages[index].1;
+        let run = self.messages[index..].iter().take_while(|(_, other)| *other == lane);
+        index + run.count()
+    }
+
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
         self.read(index, |found| headers::find(found, name))?
     }

@@ -112,7 +112,7 @@ impl Producer for RabbitProducer {
     fn try_send_batch(&self, batch: &OutgoingBatch) -> Result<TrySend<'_>> {
         let count = batch.len() as u32;
         if count == 0 {
-            return Ok(TrySend::Sent(Receipt::ready(Ok(()))));
+            return Ok(TrySend::Sent(Receipt::confirmed()));
         }
         let Some(slot) = self.publisher.reserve(count)? else { return Ok(TrySend::Full) };
         match self.envelopes(batch) {

@@ -68,6 +68,10 @@ impl BatchView for Batch {
         headers::content_type(self.properties(index)).map(|text| ContentType::from_bytes(text.as_bytes()))
     }
 
+    fn run_end(&self, _: usize) -> usize {
+        self.deliveries.len()
+    }
+
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
         if !self.origin.with_headers {
             return None;

@@ -99,6 +99,14 @@ pub trait BatchView: Send + Sync {
     fn token(&self, index: usize) -> Token;
     /// Returns the content type, if the message has one.
     fn content_type(&self, index: usize) -> Option<ContentType>;
+    /// Returns payload and content type by one call.
+    fn body(&self, index: usize) -> (Option<&[u8]>, Option<ContentType>) {
+        (self.payload(index), self.content_type(index))
+    }
+    /// Returns an index up to which all deliveries from `index` on are of one lane. The further, the less often core asks for tokens.
+    fn run_end(&self, index: usize) -> usize {
+        index + 1
+    }
     /// Returns the last header of this name.
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue>;
     /// Returns all headers of the application, without those that carry content type and key.

@@ -7,7 +7,7 @@
 
 mod consumer;
 mod contract;
-mod outgoing;
+pub(crate) mod outgoing;
 mod parcel;
 mod producer;
 mod receipts;

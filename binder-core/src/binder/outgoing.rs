@@ -23,23 +23,25 @@ pub struct Outgoing<'a> {
 pub struct OutgoingBatch {
     bytes: Vec<u8>,
     items: Vec<Item>,
+    /// What few messages have, in their order.
+    extras: Vec<Extra>,
     content_type: ContentType,
 }
 
 /// Where the bytes of a message lie: key, then payload.
-#[derive(Debug)]
-struct Item {
-    start: u32,
-    payload: u32,
-    end: u32,
-    has_key: bool,
-    has_payload: bool,
-    more: Option<Box<More>>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    pub(crate) start: u32,
+    pub(crate) payload: u32,
+    pub(crate) end: u32,
+    pub(crate) has_key: bool,
+    pub(crate) has_payload: bool,
 }
 
 /// What most messages of a batch do not have.
-#[derive(Debug, Default)]
-struct More {
+#[derive(Debug)]
+struct Extra {
+    index: u32,
     content_type: Option<ContentType>,
     headers: Headers,
     partition: Option<u32>,
@@ -69,19 +71,19 @@ impl Default for OutgoingBatch {
 impl OutgoingBatch {
     /// Creates an empty batch whose messages have this content type unless they have their own.
     pub fn new(content_type: ContentType) -> Self {
-        Self { bytes: Vec::new(), items: Vec::new(), content_type }
+        Self { bytes: Vec::new(), items: Vec::new(), extras: Vec::new(), content_type }
     }
 
-    /// Appends a message whose payload `write` puts behind what is in the buffer already; it answers whether there is a payload. If it
-    /// fails, nothing was appended.
+    /// Appends a message without headers, in the batch's content type. `write` puts its payload behind what is in the buffer already, and
+    /// answers whether there is a payload. If it fails, nothing was appended.
     #[inline]
-    pub fn push_with<E: From<Error>>(
+    pub fn push<E: From<Error>>(
         &mut self,
-        envelope: Envelope<'_>,
+        key: Option<&[u8]>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
     ) -> Result<(), E> {
         let start = self.bytes.len();
-        if let Some(key) = envelope.key {
+        if let Some(key) = key {
             self.bytes.extend_from_slice(key);
         }
         let payload = self.bytes.len();
@@ -91,16 +93,28 @@ impl OutgoingBatch {
             self.bytes.truncate(start);
             return Err(written.err().unwrap_or_else(|| batch_too_large().into()));
         };
-        let plain = envelope.headers.is_empty() && envelope.content_type.is_none() && envelope.partition.is_none();
-        let Envelope { key, headers, content_type, partition } = envelope;
         self.items.push(Item {
             start: start as u32,
             payload: payload as u32,
             end: end as u32,
             has_key: key.is_some(),
             has_payload: *has_payload,
-            more: if plain { None } else { Some(Box::new(More { content_type, headers, partition })) },
         });
+        Ok(())
+    }
+
+    /// Appends a message as [`push`](Self::push) does, with all that a message may have.
+    pub fn push_with<E: From<Error>>(
+        &mut self,
+        envelope: Envelope<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let Envelope { key, headers, content_type, partition } = envelope;
+        let index = self.items.len() as u32;
+        self.push(key, write)?;
+        if !headers.is_empty() || content_type.is_some() || partition.is_some() {
+            self.extras.push(Extra { index, content_type, headers, partition });
+        }
         Ok(())
     }
 
@@ -117,31 +131,53 @@ impl OutgoingBatch {
     /// Returns message `index`.
     #[inline]
     pub fn get(&self, index: usize) -> Outgoing<'_> {
-        self.outgoing(&self.items[index])
-    }
-
-    #[inline]
-    fn outgoing<'a>(&'a self, item: &'a Item) -> Outgoing<'a> {
-        let more = item.more.as_deref();
+        let item = &self.items[index];
+        let extra = if self.extras.is_empty() { None } else { self.extra(index) };
         let payload = item.payload as usize;
         Outgoing {
             payload: item.has_payload.then(|| &self.bytes[payload..item.end as usize]),
             key: item.has_key.then(|| &self.bytes[item.start as usize..payload]),
-            content_type: more.and_then(|more| more.content_type.as_ref()).unwrap_or(&self.content_type),
-            headers: more.map_or(&NO_HEADERS, |more| &more.headers),
-            partition: more.and_then(|more| more.partition),
+            content_type: extra.and_then(|extra| extra.content_type.as_ref()).unwrap_or(&self.content_type),
+            headers: extra.map_or(&NO_HEADERS, |extra| &extra.headers),
+            partition: extra.and_then(|extra| extra.partition),
         }
+    }
+
+    fn extra(&self, index: usize) -> Option<&Extra> {
+        let place = self.extras.binary_search_by_key(&(index as u32), |extra| extra.index).ok()?;
+        self.extras.get(place)
     }
 
     /// Returns the messages in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Outgoing<'_>> {
-        self.items.iter().map(|item| self.outgoing(item))
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Returns the content type of the messages that have none of their own.
+    pub(crate) fn content_type(&self) -> &ContentType {
+        &self.content_type
+    }
+
+    /// Returns keys and payloads of all messages, one behind the other.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns where keys and payloads lie in [`bytes`](Self::bytes).
+    pub(crate) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// Returns whether every message has the batch's content type, no headers and no partition.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.extras.is_empty()
     }
 
     /// Forgets the messages and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.items.clear();
+        self.extras.clear();
     }
 }
 

@@ -186,6 +186,13 @@ impl Receipts {
         })
     }
 
+    #[cold]
+    fn abandon(&self, slot: u32) {
+        if self.entry(slot).state.compare_exchange(PENDING, ABANDONED, SeqCst, SeqCst).is_err() {
+            self.recycle(slot);
+        }
+    }
+
     fn recycle(&self, slot: u32) {
         let entry = self.entry(slot);
         if entry.failed.swap(false, SeqCst) {
@@ -238,15 +245,22 @@ impl From<Error> for BatchFailures {
 pub struct Receipt<'a>(State<'a>);
 
 enum State<'a> {
+    Confirmed,
     Waiting { receipts: &'a Receipts, slot: u32 },
-    Answered(Result<(), BatchFailures>),
     Taken,
 }
 
 impl Receipt<'_> {
-    /// Creates a receipt that has its answer already.
-    pub fn ready(answer: Result<(), Error>) -> Self {
-        Self(State::Answered(answer.map_err(BatchFailures::from)))
+    /// Creates the receipt of what is confirmed already.
+    #[inline]
+    pub fn confirmed() -> Self {
+        Self(State::Confirmed)
+    }
+
+    /// Returns whether awaiting it would be ready at once, with success.
+    #[inline]
+    pub(crate) fn is_confirmed(&self) -> bool {
+        matches!(self.0, State::Confirmed)
     }
 }
 
@@ -270,19 +284,17 @@ impl Future for Receipt<'_> {
             return Poll::Ready(answer);
         }
         match std::mem::replace(&mut self.0, State::Taken) {
-            State::Answered(answer) => Poll::Ready(answer),
+            State::Confirmed => Poll::Ready(Ok(())),
             _ => Poll::Pending,
         }
     }
 }
 
 impl Drop for Receipt<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let State::Waiting { receipts, slot } = self.0 {
-            let entry = receipts.entry(slot);
-            if entry.state.compare_exchange(PENDING, ABANDONED, SeqCst, SeqCst).is_err() {
-                receipts.recycle(slot);
-            }
+            receipts.abandon(slot);
         }
     }
 }
@@ -291,8 +303,7 @@ impl fmt::Debug for Receipt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.0 {
             State::Waiting { .. } => "waiting",
-            State::Answered(Ok(())) => "confirmed",
-            State::Answered(Err(_)) => "failed",
+            State::Confirmed => "confirmed",
             State::Taken => "taken",
         };
         f.debug_tuple("Receipt").field(&state).finish()

@@ -12,7 +12,8 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::binder::{OutgoingBatch, Producer, ProducerBinding, SharedBinder};
-use crate::codec::Codecs;
+use crate::codec::{Codecs, Encode};
+use crate::message::ContentType;
 use crate::runtime::{BindingState, Layers, StateCell, bind_waits, connect};
 use crate::{Error, ErrorKind, Result};
 
@@ -32,21 +33,30 @@ pub(crate) struct OutputCore {
     spare: Mutex<Option<OutgoingBatch>>,
 }
 
+/// Where payload and key are encoded to before a client copies them.
+#[derive(Default)]
+struct Buffers {
+    payload: Vec<u8>,
+    key: Vec<u8>,
+}
+
 thread_local! {
-    static BUFFERS: Cell<(Vec<u8>, Vec<u8>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    /// In a box, so that lending moves one word.
+    static BUFFERS: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
 }
 
 /// A buffer above this size is given back to the allocator after use.
 const KEPT: usize = 1 << 20;
 
-/// Lends this thread's two buffers, both empty.
+/// Lends this thread's buffers for payload and key, both empty.
+#[inline(always)]
 pub(crate) fn with_buffers<R>(use_them: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> R) -> R {
-    let (mut payload, mut key) = BUFFERS.take();
-    payload.clear();
-    key.clear();
-    let result = use_them(&mut payload, &mut key);
-    if payload.capacity() <= KEPT && key.capacity() <= KEPT {
-        BUFFERS.set((payload, key));
+    let mut buffers = BUFFERS.take().unwrap_or_default();
+    buffers.payload.clear();
+    buffers.key.clear();
+    let result = use_them(&mut buffers.payload, &mut buffers.key);
+    if buffers.payload.capacity() <= KEPT && buffers.key.capacity() <= KEPT {
+        BUFFERS.set(Some(buffers));
     }
     result
 }
@@ -137,6 +147,18 @@ impl OutputCore {
         let room = poll_fn(|context| producer.poll_ready(context));
         let waited = tokio::time::timeout_at(deadline, room).await;
         waited.unwrap_or_else(|_| Err(timed_out("the window of unconfirmed messages stayed full")))
+    }
+
+    /// Appends the bytes of a payload; answers whether there is one.
+    #[inline]
+    pub(crate) fn write<T: Encode>(
+        &self,
+        payload: Option<&T>,
+        content_type: &ContentType,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let Some(payload) = payload else { return Ok(false) };
+        payload.encode(&self.codecs, content_type, out).map(|()| true)
     }
 
     pub(crate) fn deadline(&self) -> Instant {

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use super::core::{OutputCore, with_buffers};
 use super::send_all::SendAllError;
 use super::{Key, KeyOf};
-use crate::binder::{BatchFailures, Outgoing, Producer, TrySend};
+use crate::binder::{BatchFailures, Outgoing, Producer, Receipt, TrySend};
 use crate::codec::Encode;
 use crate::message::{ContentType, HeaderValue, Headers, Message, Name};
 use crate::runtime::{Layer, Layers, SendCall};
@@ -58,6 +58,15 @@ pub(super) struct Around<'a> {
     pub(super) partition: Option<u32>,
 }
 
+/// What became of a send that waits for nothing.
+enum Started<'a> {
+    Confirmed,
+    Waits(Receipt<'a>),
+    Failed(Error),
+    /// Something has to be waited for, or layers have to be gone through.
+    Not,
+}
+
 static NO_HEADERS: Headers = Headers::new();
 
 impl<'a> Around<'a> {
@@ -68,6 +77,14 @@ impl<'a> Around<'a> {
             content_type: message.content_type(),
             partition: message.partition(),
         }
+    }
+}
+
+impl Around<'_> {
+    /// Returns whether there is nothing but perhaps a key.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.headers.is_empty() && self.content_type.is_none() && self.partition.is_none()
     }
 }
 
@@ -126,7 +143,12 @@ impl<T> Output<T> {
 impl<T: Encode> Output<T> {
     /// Sends a payload. Its key is the field that `#[output(key = "..")]` names, if it does.
     pub async fn send(&self, payload: &T) -> Result<()> {
-        self.transmit(Some(payload), Around::NOTHING).await
+        match self.start(Some(payload), Around::NOTHING) {
+            Started::Confirmed => Ok(()),
+            Started::Waits(receipt) => self.confirmed(receipt).await,
+            Started::Failed(error) => Err(self.core.in_context(error)),
+            Started::Not => self.transmit_slowly(Some(payload), Around::NOTHING).await,
+        }
     }
 
     /// Starts a message with key, headers or content type of its own.
@@ -176,20 +198,34 @@ impl<T: Encode> Output<T> {
         super::send_all::messages(self, messages.iter()).await
     }
 
-    /// Sends; the usual way has no more to it than encoding, handing over and awaiting the receipt.
-    #[inline]
+    /// Sends.
     pub(super) async fn transmit(&self, payload: Option<&T>, around: Around<'_>) -> Result<()> {
-        if self.layers.is_empty()
-            && let Some(producer) = self.core.bound()
-        {
-            let sent = match self.try_send(producer, payload, around) {
-                Ok(TrySend::Sent(receipt)) => receipt.await.map_err(BatchFailures::into_first),
-                Ok(TrySend::Full) => return self.transmit_slowly(payload, around).await,
-                Err(error) => Err(error),
-            };
-            return sent.map_err(|error| self.core.in_context(error));
+        match self.start(payload, around) {
+            Started::Confirmed => Ok(()),
+            Started::Waits(receipt) => self.confirmed(receipt).await,
+            Started::Failed(error) => Err(self.core.in_context(error)),
+            Started::Not => self.transmit_slowly(payload, around).await,
         }
-        self.transmit_slowly(payload, around).await
+    }
+
+    /// Encodes and hands over, if nothing has to be waited for and there are no layers. An `async fn` that calls this first has one level of
+    /// futures on the usual way.
+    #[inline(always)]
+    fn start(&self, payload: Option<&T>, around: Around<'_>) -> Started<'_> {
+        if !self.layers.is_empty() {
+            return Started::Not;
+        }
+        let Some(producer) = self.core.bound() else { return Started::Not };
+        match self.try_send(producer, payload, around) {
+            Ok(TrySend::Sent(receipt)) if receipt.is_confirmed() => Started::Confirmed,
+            Ok(TrySend::Sent(receipt)) => Started::Waits(receipt),
+            Ok(TrySend::Full) => Started::Not,
+            Err(error) => Started::Failed(error),
+        }
+    }
+
+    async fn confirmed(&self, receipt: Receipt<'_>) -> Result<()> {
+        receipt.await.map_err(|failures| self.core.in_context(failures.into_first()))
     }
 
     /// Sends where something has to be waited for, or layers have to be gone through.
@@ -217,13 +253,11 @@ impl<T: Encode> Output<T> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_send<'p>(&self, producer: &'p dyn Producer, payload: Option<&T>, around: Around<'_>) -> Result<TrySend<'p>> {
         with_buffers(|buffer, key_buffer| {
             let content_type = around.content_type.unwrap_or(&self.core.binding.content_type);
-            if let Some(payload) = payload {
-                payload.encode(&self.core.codecs, content_type, buffer)?;
-            }
+            self.core.write(payload, content_type, buffer)?;
             let key = self.key(payload, around.key, key_buffer);
             producer.try_send(Outgoing {
                 payload: payload.map(|_| buffer.as_slice()),
@@ -252,10 +286,8 @@ impl<T: Encode> Output<T> {
         let core = &self.core;
         let content_type = around.content_type.unwrap_or(&core.binding.content_type);
         let (encoded, key) = with_buffers(|buffer, key_buffer| {
-            if let Some(payload) = payload {
-                payload.encode(&core.codecs, content_type, buffer)?;
-            }
-            let encoded = payload.map(|_| Bytes::copy_from_slice(buffer));
+            let written = core.write(payload, content_type, buffer)?;
+            let encoded = written.then(|| Bytes::copy_from_slice(buffer));
             Ok::<_, Error>((encoded, self.key(payload, around.key, key_buffer).map(Bytes::copy_from_slice)))
         })?;
         let call = SendCall {

@@ -6,7 +6,7 @@ use std::fmt;
 use super::output::{Around, Output};
 use crate::binder::{Envelope, OutgoingBatch, Producer, Receipt, TrySend};
 use crate::codec::Encode;
-use crate::message::{Headers, Message};
+use crate::message::Message;
 use crate::{Error, ErrorKind, Result};
 
 /// Messages that are handed to the binder at once.
@@ -69,7 +69,9 @@ where
     for payload in payloads {
         pipeline.push(Some(payload.borrow()), Around::NOTHING);
         drop(payload);
-        pipeline.send_full_chunk().await;
+        if pipeline.is_full() {
+            pipeline.send_chunk().await;
+        }
     }
     pipeline.finish().await
 }
@@ -94,7 +96,9 @@ where
         let borrowed = message.borrow();
         pipeline.push(borrowed.payload(), Around::of(borrowed));
         drop(message);
-        pipeline.send_full_chunk().await;
+        if pipeline.is_full() {
+            pipeline.send_chunk().await;
+        }
     }
     pipeline.finish().await
 }
@@ -155,26 +159,11 @@ impl<'a, T: Encode> Pipeline<'a, T> {
 
     #[inline]
     fn push(&mut self, payload: Option<&T>, around: Around<'_>) {
-        let core = self.output.core();
-        let content_type = around.content_type.unwrap_or(&core.binding.content_type);
-        let write = |out: &mut Vec<u8>| {
-            payload.map_or(Ok(()), |payload| payload.encode(&core.codecs, content_type, out))?;
-            Ok::<_, Error>(payload.is_some())
-        };
-        let headers = if around.headers.is_empty() { Headers::new() } else { around.headers.clone() };
-        let envelope = Envelope {
-            key: around.key,
-            headers,
-            content_type: around.content_type.filter(|own| **own != core.binding.content_type).cloned(),
-            partition: around.partition,
-        };
-        let pushed = if around.key.is_some() || !self.output.has_key() {
-            self.batch.push_with(envelope, write)
+        let pushed = if around.is_plain() && !self.output.has_key() {
+            let core = self.output.core();
+            self.batch.push(around.key, |out| core.write(payload, &core.binding.content_type, out))
         } else {
-            super::core::with_buffers(|_, buffer| {
-                let key = self.output.key(payload, None, buffer);
-                self.batch.push_with(Envelope { key, ..envelope }, write)
-            })
+            self.push_around(payload, around)
         };
         if let Err(error) = pushed {
             self.chunk.skipped.push(self.chunk.end);
@@ -183,14 +172,26 @@ impl<'a, T: Encode> Pipeline<'a, T> {
         self.chunk.end += 1;
     }
 
+    fn push_around(&mut self, payload: Option<&T>, around: Around<'_>) -> Result<(), Error> {
+        let core = self.output.core();
+        let content_type = around.content_type.unwrap_or(&core.binding.content_type);
+        super::core::with_buffers(|_, buffer| {
+            let envelope = Envelope {
+                key: self.output.key(payload, around.key, buffer),
+                headers: around.headers.clone(),
+                content_type: around.content_type.filter(|own| **own != core.binding.content_type).cloned(),
+                partition: around.partition,
+            };
+            self.batch.push_with(envelope, |out| core.write(payload, content_type, out))
+        })
+    }
+
     fn fail(&mut self, index: usize, error: Error) {
         self.failures.push((index, self.output.core().in_context(error)));
     }
 
-    async fn send_full_chunk(&mut self) {
-        if self.batch.len() >= self.limit {
-            self.send_chunk().await;
-        }
+    fn is_full(&self) -> bool {
+        self.batch.len() >= self.limit
     }
 
     async fn send_chunk(&mut self) {

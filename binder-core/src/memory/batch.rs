@@ -72,6 +72,11 @@ impl Batch {
         }
     }
 
+    fn run_end(&self, index: usize) -> usize {
+        let later = self.runs.partition_point(|run| run.start <= index);
+        self.runs.get(later).map_or(self.items.len(), |run| run.start)
+    }
+
     fn find(&self, index: usize) -> (&Item, &Bytes) {
         let item = &self.items[index];
         (item, &self.segments[item.place.segment as usize])
@@ -82,9 +87,8 @@ impl Batch {
         self.with_headers.then(|| extra.headers())
     }
 
-    fn content_type(&self, index: usize) -> Option<ContentType> {
-        let item = &self.items[index];
-        if self.with_headers { item.content_type(self.extra(item)) } else { None }
+    fn content_type_of(&self, item: &Item) -> Option<ContentType> {
+        if self.with_headers { item.content_type(|| self.extra(item)) } else { None }
     }
 
     fn extra(&self, item: &Item) -> Option<&Extra> {
@@ -116,7 +120,16 @@ impl BatchView for View<'_> {
     }
 
     fn content_type(&self, index: usize) -> Option<ContentType> {
-        self.0.content_type(index)
+        self.0.content_type_of(&self.0.items[index])
+    }
+
+    fn body(&self, index: usize) -> (Option<&[u8]>, Option<ContentType>) {
+        let (item, segment) = self.0.find(index);
+        (item.payload(segment), self.0.content_type_of(item))
+    }
+
+    fn run_end(&self, index: usize) -> usize {
+        self.0.run_end(index)
     }
 
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {

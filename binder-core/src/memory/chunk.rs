@@ -1,11 +1,14 @@
 //! A piece of a log.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 
 use super::batch::Batch;
-use super::item::{Extra, Item, Place, Record, Stamp};
+use super::item::{Extra, Item, Kind, Place, Record};
+use crate::binder::OutgoingBatch;
 
 /// Messages of a chunk, so that a log finds one by dividing, and forgets them without looking at each.
 pub(super) const CHUNK: usize = 256;
@@ -37,14 +40,9 @@ impl Chunk {
         self.extras.clear();
     }
 
-    /// Takes the last message off; returns whether there was one.
-    pub(super) fn pop(&mut self) -> bool {
-        self.items.pop().is_some()
-    }
-
     /// Appends a message, whose bytes go to `tail`.
     #[inline(always)]
-    pub(super) fn push(&mut self, record: Record<'_>, tail: &mut BytesMut, now: Stamp) {
+    pub(super) fn push(&mut self, record: Record<'_>, tail: &mut BytesMut, now: SystemTime) {
         let (key, payload) = (record.key.unwrap_or_default(), record.payload.unwrap_or_default());
         let wanted = key.len() + payload.len();
         if tail.capacity() - tail.len() < wanted {
@@ -61,6 +59,28 @@ impl Chunk {
         if item.has_extra() {
             self.extras.push(record.extra());
         }
+    }
+
+    /// Appends messages of a batch that have no extras, copying their bytes at once.
+    pub(super) fn push_run(
+        &mut self,
+        batch: &OutgoingBatch,
+        run: Range<usize>,
+        kind: Kind,
+        tail: &mut BytesMut,
+        now: SystemTime,
+    ) {
+        let items = &batch.items()[run];
+        let (Some(first), Some(last)) = (items.first(), items.last()) else { return };
+        let bytes = &batch.bytes()[first.start as usize..last.end as usize];
+        if tail.capacity() - tail.len() < bytes.len() {
+            self.renew(tail, bytes.len());
+        }
+        let place = Place { segment: self.segments.len() as u32, start: 0, extra: self.extras.len() as u32 };
+        // may wrap: what comes out of it lies in the segment again
+        let base = (tail.len() as u32).wrapping_sub(first.start);
+        tail.extend_from_slice(bytes);
+        self.items.extend(items.iter().map(|item| Item::plain(item, base, place, kind, now)));
     }
 
     #[inline(never)]

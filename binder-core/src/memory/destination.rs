@@ -84,12 +84,17 @@ impl Destination {
     }
 
     /// Chooses the partition of a message: the explicit one, else by key, else in turn.
+    #[inline(always)]
     pub(super) fn choose(&self, explicit: Option<u32>, key: Option<&[u8]>) -> Result<u32> {
         let count = self.count();
+        if explicit.is_none() && count == 1 { Ok(0) } else { self.choose_among(count, explicit, key) }
+    }
+
+    #[inline(never)]
+    fn choose_among(&self, count: u32, explicit: Option<u32>, key: Option<&[u8]>) -> Result<u32> {
         match (explicit, key) {
             (Some(index), _) if index >= count => Err(no_partition(&self.name, index, count)),
             (Some(index), _) => Ok(index),
-            _ if count == 1 => Ok(0),
             (None, Some(key)) => Ok(partition_of(key, count)),
             (None, None) => Ok(self.next.fetch_add(1, Ordering::Relaxed) % count),
         }

@@ -2,18 +2,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::binder::Outgoing;
+use crate::binder::{Outgoing, outgoing};
 use crate::message::{ContentType, Headers};
 
 /// Length of a part that is not there.
 const ABSENT: u32 = u32::MAX;
-
-/// Set beside the kind of a message that has an [`Extra`].
-const HAS_EXTRA: u8 = 0x80;
 
 /// The most bytes that a key and a payload have together.
 pub(super) const MAX_BYTES: usize = u32::MAX as usize - 1;
@@ -29,8 +26,7 @@ pub(super) struct Record<'a> {
 
 /// Content type in a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Kind {
+pub(super) enum Kind {
     Absent,
     Json,
     Text,
@@ -59,13 +55,11 @@ impl<'a> Record<'a> {
 
     /// Returns what is kept of the record beside its bytes; where they lie is told by the caller.
     #[inline(always)]
-    pub(super) fn item(&self, place: Place, now: Stamp) -> Item {
+    pub(super) fn item(&self, place: Place, now: SystemTime) -> Item {
         let length = |part: Option<&[u8]>| part.map_or(ABSENT, |bytes| bytes.len() as u32);
         let kind = self.content_type.map_or(Kind::Absent, Kind::of);
         let has_extra = kind == Kind::Other || !self.headers.is_empty();
-        let flag = if has_extra { HAS_EXTRA } else { 0 };
-        let stamp = now.0 << 8 | u64::from(kind as u8 | flag);
-        Item { place, key: length(self.key), payload: length(self.payload), stamp }
+        Item { place, key: length(self.key), payload: length(self.payload), kind, has_extra, timestamp: now }
     }
 
     /// Returns a copy of what few messages have.
@@ -86,7 +80,8 @@ impl Extra {
 }
 
 impl Kind {
-    fn of(content_type: &ContentType) -> Self {
+    #[inline]
+    pub(super) fn of(content_type: &ContentType) -> Self {
         if *content_type == ContentType::JSON {
             Self::Json
         } else if *content_type == ContentType::TEXT {
@@ -96,18 +91,6 @@ impl Kind {
         } else {
             Self::Other
         }
-    }
-}
-
-/// Milliseconds since 1970.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp(u64);
-
-impl Stamp {
-    /// Reads the clock.
-    pub(super) fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(since.as_secs() * 1000 + u64::from(since.subsec_millis()))
     }
 }
 
@@ -128,13 +111,28 @@ pub(super) struct Item {
     pub(super) place: Place,
     key: u32,
     payload: u32,
-    stamp: u64,
+    kind: Kind,
+    has_extra: bool,
+    timestamp: SystemTime,
 }
 
 impl Item {
+    /// Returns what is kept of a message without an extra; `base` is where the bytes of its batch begin in the segment.
+    #[inline]
+    pub(super) fn plain(item: &outgoing::Item, base: u32, place: Place, kind: Kind, now: SystemTime) -> Self {
+        Self {
+            place: Place { start: base.wrapping_add(item.payload), ..place },
+            key: if item.has_key { item.payload - item.start } else { ABSENT },
+            payload: if item.has_payload { item.end - item.payload } else { ABSENT },
+            kind,
+            has_extra: false,
+            timestamp: now,
+        }
+    }
+
     /// Returns whether there is an extra.
     pub(super) fn has_extra(&self) -> bool {
-        self.stamp as u8 & HAS_EXTRA != 0
+        self.has_extra
     }
 
     fn payload_range(&self) -> Option<Range<usize>> {
@@ -168,33 +166,32 @@ impl Item {
     }
 
     /// Returns the content type; `extra` is the item's own.
-    pub(super) fn content_type(&self, extra: Option<&Extra>) -> Option<ContentType> {
-        match self.stamp as u8 & !HAS_EXTRA {
-            kind if kind == Kind::Json as u8 => Some(ContentType::JSON),
-            kind if kind == Kind::Text as u8 => Some(ContentType::TEXT),
-            kind if kind == Kind::Bytes as u8 => Some(ContentType::BYTES),
-            _ => extra.and_then(|extra| extra.content_type.clone()),
+    #[inline]
+    pub(super) fn content_type<'a>(&self, extra: impl FnOnce() -> Option<&'a Extra>) -> Option<ContentType> {
+        match self.kind {
+            Kind::Json => Some(ContentType::JSON),
+            Kind::Text => Some(ContentType::TEXT),
+            Kind::Bytes => Some(ContentType::BYTES),
+            Kind::Absent => None,
+            Kind::Other => extra()?.content_type.clone(),
         }
     }
 
     /// Returns when it was appended.
     pub(super) fn timestamp(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.stamp >> 8)
+        self.timestamp
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::UNIX_EPOCH;
 
-    #[test]
-    fn an_item_is_half_a_cache_line() {
-        assert_eq!(size_of::<Item>(), 32);
-    }
+    use super::*;
 
     fn item(record: &Record<'_>) -> Item {
         let start = record.key.map_or(0, <[u8]>::len) as u32;
-        record.item(Place { segment: 0, start, extra: 0 }, Stamp(1234))
+        record.item(Place { segment: 0, start, extra: 0 }, UNIX_EPOCH)
     }
 
     #[test]
@@ -217,11 +214,11 @@ mod tests {
         for text in ["application/json", "text/plain", "application/octet-stream", "application/xml"] {
             let content_type = ContentType::parse(text);
             let record = Record { payload: None, key: None, content_type: Some(&content_type), headers: &headers };
-            let item = item(&record);
-            assert_eq!(item.content_type(Some(&record.extra())), Some(content_type));
-            assert_eq!(item.timestamp(), UNIX_EPOCH + Duration::from_millis(1234));
+            let (item, extra) = (item(&record), record.extra());
+            assert_eq!(item.content_type(|| Some(&*extra)), Some(content_type));
+            assert_eq!(item.timestamp(), UNIX_EPOCH);
         }
         let without = Record { payload: None, key: None, content_type: None, headers: &headers };
-        assert_eq!(item(&without).content_type(Some(&without.extra())), None);
+        assert_eq!(item(&without).content_type(|| None), None);
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::SystemTime;
 
 use bytes::BytesMut;
 
 use super::batch::Batch;
 use super::chunk::{CHUNK, Chunk};
-use super::item::{Record, Stamp};
+use super::item::{Kind, Record};
 use super::mailbox::Mailbox;
+use crate::binder::OutgoingBatch;
 use crate::config::Start;
 
 /// Names a group within its destination.
@@ -75,8 +77,10 @@ impl Log {
         }
     }
 
-    /// Returns the offset of the oldest message that is kept.
-    pub(super) fn first(&self) -> u64 {
+    /// Returns the offset of the oldest message that is kept: those above the retention that every group has settled are not.
+    pub(super) fn first(&mut self) -> u64 {
+        let most = self.end.saturating_sub(self.retention as u64);
+        self.first = most.min(self.settled).max(self.first);
         self.first
     }
 
@@ -116,12 +120,27 @@ impl Log {
 
     /// Appends a message; the caller has [claimed](Self::claim_room) room, and [trims](Self::trim) afterwards.
     #[inline(always)]
-    pub(super) fn append(&mut self, record: Record<'_>, now: Stamp) {
+    pub(super) fn append(&mut self, record: Record<'_>, now: SystemTime) {
         if self.current.len() == CHUNK {
             self.begin_chunk();
         }
         self.current.push(record, &mut self.tail, now);
         self.end += 1;
+    }
+
+    /// Appends a batch without extras, as [`append`](Self::append) does each of its messages.
+    pub(super) fn append_batch(&mut self, batch: &OutgoingBatch, with_headers: bool, now: SystemTime) {
+        let kind = if with_headers { Kind::of(batch.content_type()) } else { Kind::Absent };
+        let mut next = 0;
+        while next < batch.len() {
+            if self.current.len() == CHUNK {
+                self.begin_chunk();
+            }
+            let end = batch.len().min(next + CHUNK - self.current.len());
+            self.current.push_run(batch, next..end, kind, &mut self.tail, now);
+            next = end;
+        }
+        self.end += batch.len() as u64;
     }
 
     #[inline(never)]
@@ -131,34 +150,22 @@ impl Log {
         self.full.push_back(std::mem::replace(&mut self.current, next));
     }
 
-    /// Drops the oldest messages above the retention that every group has settled.
-    #[inline]
+    /// Drops the oldest messages above the retention that every group has settled, if they are a chunk or more.
+    #[inline(always)]
     pub(super) fn trim(&mut self) {
-        let most = self.end.saturating_sub(self.retention as u64);
-        self.first = most.min(self.settled).max(self.first);
-        if self.first - self.base >= CHUNK as u64 {
+        if self.end - self.base >= (self.retention + CHUNK) as u64 {
             self.drop_chunks();
         }
     }
 
     #[inline(never)]
     fn drop_chunks(&mut self) {
-        while self.first - self.base >= CHUNK as u64 {
+        let first = self.first();
+        while first - self.base >= CHUNK as u64 {
             let Some(mut oldest) = self.full.pop_front() else { return };
             oldest.clear();
             self.spare = oldest;
             self.base += CHUNK as u64;
-        }
-    }
-
-    /// Forgets the messages from offset `end` on; nobody has read them yet.
-    pub(super) fn truncate(&mut self, end: u64) {
-        while self.end > end {
-            if self.current.pop() {
-                self.end -= 1;
-            } else if let Some(full) = self.full.pop_back() {
-                self.current = full;
-            }
         }
     }
 
@@ -181,7 +188,7 @@ impl Log {
 
     /// Adds a group: at the oldest message that is kept, or at what comes from now on.
     pub(super) fn add_group(&mut self, group: GroupId, start: Start) {
-        let committed = if start == Start::Earliest { self.first } else { self.end };
+        let committed = if start == Start::Earliest { self.first() } else { self.end };
         self.settled = self.settled.min(committed);
         self.cursors.push(Cursor { group, committed, reader: None });
     }

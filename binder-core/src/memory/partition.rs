@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 
-use super::item::{Record, Stamp};
+use super::item::Record;
 use super::lock;
 use super::log::Log;
 use crate::Result;
+use crate::binder::OutgoingBatch;
 
 /// A log that several threads share.
 #[derive(Debug)]
@@ -42,8 +44,9 @@ impl Partition {
     }
 
     /// Appends one message if there is room for it.
+    #[inline(always)]
     pub(super) fn try_append(&self, record: Record<'_>) -> bool {
-        let now = Stamp::now();
+        let now = SystemTime::now();
         let mut appender = self.appender();
         let fits = appender.claim_room(1);
         if fits {
@@ -83,27 +86,29 @@ impl Appender<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn append(&mut self, record: Record<'_>, now: Stamp) {
+    pub(super) fn append(&mut self, record: Record<'_>, now: SystemTime) {
         self.log.append(record, now);
     }
 
+    /// Appends a batch without extras.
+    pub(super) fn append_batch(&mut self, batch: &OutgoingBatch, with_headers: bool, now: SystemTime) {
+        self.log.append_batch(batch, with_headers, now);
+    }
+
     /// Unlocks the log and wakes its readers.
+    #[inline(always)]
     pub(super) fn publish(mut self) {
         self.log.trim();
         self.partition.end.store(self.log.end(), Ordering::Release);
         if self.log.has_sleepers() {
-            let (first, others) = self.log.sleepers();
-            drop(self.log);
-            first.into_iter().chain(others).for_each(Waker::wake);
+            self.wake();
         }
     }
 
-    /// Forgets what was appended since the log's end was `end`.
-    pub(super) fn undo(mut self, end: u64) {
-        self.log.truncate(end);
-    }
-
-    pub(super) fn end(&self) -> u64 {
-        self.log.end()
+    #[inline(never)]
+    fn wake(self) {
+        let (first, others) = self.log.sleepers();
+        drop(self.log);
+        first.into_iter().chain(others).for_each(Waker::wake);
     }
 }

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::destination::{Destination, no_partition};
 use super::hub::{Session, closed};
-use super::item::{MAX_BYTES, Record, Stamp};
-use super::partition::Appender;
+use super::item::{Kind, MAX_BYTES, Record};
+use super::partition::{Appender, Partition};
 use crate::binder::{Outgoing, OutgoingBatch, Producer, ProducerBinding, Receipt, TrySend};
 use crate::config::{HeaderMode, Start};
 use crate::{Error, ErrorKind, Result};
@@ -49,6 +50,8 @@ impl Plan {
 pub(super) struct MemoryProducer {
     session: Arc<Session>,
     destination: Arc<Destination>,
+    /// The destination's partition 0, often the only one.
+    first: Arc<Partition>,
     with_headers: bool,
     closed: AtomicBool,
 }
@@ -61,7 +64,8 @@ impl MemoryProducer {
         let destination = session.hub.open(&binding.destination, partitions, binding.provision)?;
         binding.properties.required_groups.iter().for_each(|group| destination.ensure_group(group, Start::Earliest));
         let with_headers = binding.properties.header_mode != HeaderMode::None;
-        Ok(Self { session: Arc::clone(session), destination, with_headers, closed: AtomicBool::new(false) })
+        let first = Arc::clone(destination.partition(0));
+        Ok(Self { session: Arc::clone(session), destination, first, with_headers, closed: AtomicBool::new(false) })
     }
 
     fn check_open(&self) -> Result<()> {
@@ -73,17 +77,20 @@ impl MemoryProducer {
 
     /// Appends a batch to a destination that has one partition.
     fn append_to_only(&self, batch: &OutgoingBatch) -> Result<bool> {
-        let mut appender = self.destination.partition(0).appender();
+        let copied =
+            batch.is_plain() && Kind::of(batch.content_type()) != Kind::Other && batch.bytes().len() <= MAX_BYTES;
+        if !copied {
+            batch.iter().try_for_each(|message| check_only(&message, &self.destination))?;
+        }
+        let mut appender = self.first.appender();
         if !appender.claim_room(batch.len()) {
             return Ok(false);
         }
-        let (end, now) = (appender.end(), Stamp::now());
-        for message in batch.iter() {
-            if let Err(error) = check_only(&message, &self.destination) {
-                appender.undo(end);
-                return Err(error);
-            }
-            appender.append(Record::outgoing(&message, self.with_headers), now);
+        let now = SystemTime::now();
+        if copied {
+            appender.append_batch(batch, self.with_headers, now);
+        } else {
+            batch.iter().for_each(|message| appender.append(Record::outgoing(&message, self.with_headers), now));
         }
         appender.publish();
         Ok(true)
@@ -99,7 +106,7 @@ impl MemoryProducer {
             }
             appenders.push(appender);
         }
-        let now = Stamp::now();
+        let now = SystemTime::now();
         for (message, choice) in batch.iter().zip(&plan.choices) {
             if let Some(appender) = &mut appenders[*choice as usize] {
                 appender.append(Record::outgoing(&message, self.with_headers), now);
@@ -138,8 +145,9 @@ impl Producer for MemoryProducer {
         check_size(&message, &self.destination)?;
         let index = self.destination.choose(message.partition, message.key)?;
         let record = Record::outgoing(&message, self.with_headers);
-        let sent = self.destination.partition(index).try_append(record);
-        Ok(if sent { TrySend::Sent(Receipt::ready(Ok(()))) } else { TrySend::Full })
+        let partition = if index == 0 { &self.first } else { self.destination.partition(index) };
+        let sent = partition.try_append(record);
+        Ok(if sent { TrySend::Sent(Receipt::confirmed()) } else { TrySend::Full })
     }
 
     fn try_send_batch(&self, batch: &OutgoingBatch) -> Result<TrySend<'_>> {
@@ -152,7 +160,7 @@ impl Producer for MemoryProducer {
                 Ok::<_, Error>(self.append_to_many(plan, batch))
             })?
         };
-        Ok(if sent { TrySend::Sent(Receipt::ready(Ok(()))) } else { TrySend::Full })
+        Ok(if sent { TrySend::Sent(Receipt::confirmed()) } else { TrySend::Full })
     }
 
     /// Ready when every partition has room for what it refused, for it is not known what the caller wants to send.

@@ -1,7 +1,11 @@
 //! Giving an input its handler.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use super::application::Application;
 use super::inherit::Inherited;
@@ -31,7 +35,7 @@ impl Application {
         self.run(&input, move |delivery: &DeliveryRef<'_>| {
             let payload = decoder.decode::<T>(delivery)?;
             let call = handler.call(payload, delivery, &())?;
-            Ok(async move { call.await.into_outcome() })
+            Ok(Answer { call })
         })
     }
 
@@ -91,6 +95,23 @@ impl Application {
             entry.start();
         }
         Ok(())
+    }
+}
+
+pin_project! {
+    /// A handler's call, answering with its outcome. An `async` block would copy the call once more, for each message.
+    struct Answer<C> {
+        #[pin]
+        call: C,
+    }
+}
+
+impl<C: Future<Output: IntoOutcome>> Future for Answer<C> {
+    type Output = Verdict;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Verdict> {
+        self.project().call.poll(context).map(IntoOutcome::into_outcome)
     }
 }
 

@@ -254,8 +254,12 @@ pub(crate) struct Decoder {
 impl Decoder {
     #[inline]
     pub(crate) fn decode<T: Decode>(&self, delivery: &DeliveryRef<'_>) -> Result<Option<T>> {
-        let Some(bytes) = delivery.payload() else { return Ok(None) };
-        let own = if self.from_header { delivery.view.content_type(delivery.index) } else { None };
+        let (payload, own) = if self.from_header {
+            delivery.view.body(delivery.index)
+        } else {
+            (delivery.view.payload(delivery.index), None)
+        };
+        let Some(bytes) = payload else { return Ok(None) };
         T::decode(&self.codecs, own.as_ref().unwrap_or(&self.content_type), bytes).map(Some)
     }
 }

@@ -87,14 +87,25 @@ impl<F: Future<Output = Verdict>> Slots<F> {
         self.running() == self.limit
     }
 
-    /// Polls a future once, and keeps it if it is not ready. The caller made sure that there is room.
+    /// Polls a future once, and keeps it if it is not ready. The caller made sure that there is room; after a panic it calls
+    /// [`clear_next`](Self::clear_next).
     #[inline]
     pub(crate) fn start(&mut self, future: F) -> Started {
         self.next.future.as_mut().set(Some(future));
-        match poll(&mut self.next) {
-            Poll::Ready(verdict) => Started::Done(verdict),
+        let Some(future) = self.next.future.as_mut().as_pin_mut() else { unreachable!("it was just put there") };
+        match future.poll(&mut Context::from_waker(&self.next.waker)) {
+            Poll::Ready(verdict) => {
+                self.next.future.as_mut().set(None);
+                Started::Done(verdict)
+            }
             Poll::Pending => Started::Running(self.keep_next()),
         }
+    }
+
+    /// Drops a future whose first poll has panicked.
+    #[cold]
+    pub(crate) fn clear_next(&mut self) {
+        self.next.future.as_mut().set(None);
     }
 
     #[cold]
@@ -208,10 +219,26 @@ mod tests {
         assert!(poll_fn(|context| slots.poll_done(context)).now_or_never().is_none());
     }
 
-    #[test]
-    fn a_panic_is_the_failure_of_its_message() {
+    #[tokio::test]
+    async fn a_panic_is_the_failure_of_its_message() {
         let mut slots = Slots::new(1);
-        let Started::Done(Err(error)) = slots.start(async { panic!("no stock") }) else { panic!("it failed") };
-        assert!(error.to_string().contains("no stock"));
+        let (sender, waiting) = waiting();
+        let started = slots.start(async {
+            let _ = waiting.await;
+            panic!("no stock")
+        });
+        assert!(matches!(started, Started::Running(_)));
+        sender.send(()).expect("it listens");
+        let (_, verdict) = poll_fn(|context| slots.poll_done(context)).await;
+        assert!(verdict.expect_err("it failed").to_string().contains("no stock"));
+    }
+
+    #[test]
+    fn a_place_whose_future_panicked_is_used_again() {
+        let mut slots: Slots<BoxFuture<'static, Verdict>> = Slots::new(1);
+        let panicked = catch_unwind(AssertUnwindSafe(|| slots.start(async { panic!("no stock") }.boxed())));
+        assert!(panicked.is_err());
+        slots.clear_next();
+        assert!(matches!(slots.start(async { Ok(()) }.boxed()), Started::Done(Ok(()))));
     }
 }

@@ -121,17 +121,16 @@ where
 
     /// Handles a batch: at once what can be, in a lane what can't.
     pub(crate) fn accept(&mut self, view: &dyn BatchView) {
-        for index in 0..view.len() {
-            self.accept_one(view, index);
+        let mut next = 0;
+        while next < view.len() {
+            let end = if self.lanes.is_empty() { view.run_end(next) } else { next + 1 };
+            if !self.lanes.is_empty() || self.slots.is_full() {
+                self.accept_beside_others(view, next);
+                next += 1;
+            } else {
+                next = self.run_in_place(view, next, end);
+            }
         }
-    }
-
-    #[inline]
-    fn accept_one(&mut self, view: &dyn BatchView, index: usize) {
-        if !self.lanes.is_empty() || self.slots.is_full() {
-            return self.accept_beside_others(view, index);
-        }
-        self.run_in_place(view, index);
     }
 
     fn accept_beside_others(&mut self, view: &dyn BatchView, index: usize) {
@@ -149,18 +148,27 @@ where
             self.window.receive(task.parcel.token);
             self.lanes.push_back(task);
         } else {
-            self.run_in_place(view, index);
+            self.run_in_place(view, index, index + 1);
         }
     }
 
-    /// Runs a handler straight from the batch; only one that does not succeed at once is copied out.
+    /// Runs handlers straight from the batch until one does not succeed at once: that one is copied out. Returns what to go on with.
+    ///
+    /// The deliveries are of one lane, of which nothing is unfinished before them, so the last that passed settles them all.
     #[inline]
-    fn run_in_place(&mut self, view: &dyn BatchView, index: usize) {
-        let delivery = DeliveryRef { view, index, attempt: 1, channel: &self.settings.channel };
-        let started = start(&mut self.slots, &self.invoke, &delivery);
-        match started {
-            Started::Done(Ok(())) => self.window.pass(view.token(index)),
-            other => self.continue_aside(view, index, other),
+    fn run_in_place(&mut self, view: &dyn BatchView, first: usize, end: usize) -> usize {
+        let mut delivery = DeliveryRef { view, index: first, attempt: 1, channel: &self.settings.channel };
+        let stopped = start(&mut self.slots, &self.invoke, &mut delivery, end);
+        let index = delivery.index;
+        if index > first {
+            self.window.pass(view.token(index - 1));
+        }
+        match stopped {
+            None => index,
+            Some(stopped) => {
+                self.continue_aside(view, index, stopped);
+                index + 1
+            }
         }
     }
 
@@ -178,10 +186,10 @@ where
                 return;
             }
             let Some(task) = self.lanes.next_ready() else { return };
-            let delivery =
+            let mut delivery =
                 DeliveryRef { view: &task.parcel, index: 0, attempt: task.attempt, channel: &self.settings.channel };
-            let started = start(&mut self.slots, &self.invoke, &delivery);
-            self.after_start(task, started);
+            let stopped = start(&mut self.slots, &self.invoke, &mut delivery, 1);
+            self.after_start(task, stopped.unwrap_or(Started::Done(Ok(()))));
         }
     }
 
@@ -333,16 +341,30 @@ where
     }
 }
 
-/// Decodes a delivery and starts its handler. A panic on the way is the failure of this delivery, as one in the handler is.
+/// Decodes deliveries and starts their handlers, one after the other, until one does not succeed at once or `end` is reached. `delivery` then
+/// stands at the one that did not, or at the end. A panic on the way is the failure of its delivery, as one in the handler is.
 #[inline]
-fn start<F, Fut>(slots: &mut Slots<Fut>, invoke: &F, delivery: &DeliveryRef<'_>) -> Started
+fn start<F, Fut>(slots: &mut Slots<Fut>, invoke: &F, delivery: &mut DeliveryRef<'_>, end: usize) -> Option<Started>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
     Fut: Future<Output = Verdict>,
 {
-    match catch_unwind(AssertUnwindSafe(|| invoke(delivery))) {
-        Ok(Ok(future)) => slots.start(future),
-        Ok(Err(error)) => Started::Done(Err(HandlerError::from(error))),
-        Err(panic) => Started::Done(Err(HandlerError::from_panic(panic.as_ref()))),
+    let mut run = || -> Result<Option<Started>, Error> {
+        while delivery.index < end {
+            match slots.start(invoke(delivery)?) {
+                Started::Done(Ok(())) => delivery.index += 1,
+                other => return Ok(Some(other)),
+            }
+        }
+        Ok(None)
+    };
+    // one catch for all: it costs as much as a handler that does little
+    match catch_unwind(AssertUnwindSafe(&mut run)) {
+        Ok(Ok(stopped)) => stopped,
+        Ok(Err(error)) => Some(Started::Done(Err(HandlerError::from(error)))),
+        Err(panic) => {
+            slots.clear_next();
+            Some(Started::Done(Err(HandlerError::from_panic(panic.as_ref()))))
+        }
     }
 }
