@@ -1,20 +1,10 @@
-//! The sending end of a channel, on the memory binder and on one whose broker is not there.
+//! The sending end of a channel, on the memory binder.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use async_trait::async_trait;
-use binder_core::binder::{
-    Binder, BinderContext, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterStore, Delay, Producer,
-    ProducerBinding, Seek, SharedBinder, Transactions,
-};
-use binder_core::channel::SourceBinding;
+use binder_core::binder::{Binder, ConsumerBinding};
 use binder_core::config::Config;
 use binder_core::memory::MemoryBinder;
 use binder_core::prelude::*;
-use binder_core::{BindingState, Result};
 use futures::SinkExt;
-use tokio::sync::watch;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Order {
@@ -120,103 +110,9 @@ async fn after_the_end_a_send_fails_as_closed() {
     orders.send(&order(1)).await.expect("sent");
     app.shutdown().await.expect("a clean end");
     assert_eq!(orders.send(&order(2)).await.expect_err("closed").kind(), ErrorKind::Closed);
-}
-
-/// A binder whose broker appears when it is told to.
-#[derive(Clone, Debug)]
-struct Late {
-    memory: MemoryBinder,
-    there: watch::Receiver<bool>,
-}
-
-impl Late {
-    fn reach(&self) -> Result<()> {
-        let unreached = || Error::new(ErrorKind::Connection, "the broker does not answer").retryable();
-        if *self.there.borrow() { Ok(()) } else { Err(unreached()) }
-    }
-}
-
-#[async_trait]
-impl Binder for Late {
-    fn capability(&self) -> Capability {
-        self.memory.capability()
-    }
-    fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
-        self.memory.check_consumer(binding)
-    }
-    fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
-        self.memory.check_producer(binding)
-    }
-    async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
-        self.reach()?;
-        self.memory.bind_consumer(binding).await
-    }
-    async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
-        self.reach()?;
-        self.memory.bind_producer(binding).await
-    }
-    fn health(&self) -> BinderHealth {
-        self.memory.health()
-    }
-    async fn close(&self) -> Result<()> {
-        self.memory.close().await
-    }
-    fn delay(&self) -> Option<&dyn Delay> {
-        None
-    }
-    fn seek(&self) -> Option<&dyn Seek> {
-        None
-    }
-    fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
-        None
-    }
-    fn transactions(&self) -> Option<&dyn Transactions> {
-        None
-    }
-}
-
-fn late() -> (watch::Sender<bool>, Application, MemoryBinder) {
-    let (there, receiver) = watch::channel(false);
-    let memory = MemoryBinder::new();
-    let binder = Late { memory: memory.clone(), there: receiver };
-    let factory = move |_: &BinderContext| Ok(SharedBinder::new(binder.clone()));
-    let app = Application::builder().binder("memory", factory).build().expect("it builds");
-    (there, app, memory)
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_broker_the_service_starts_and_says_what_it_waits_for() {
-    let (there, app, _memory) = late();
-    app.bind::<SourceBinding<Order>>().await.expect("it binds");
-    app.start().await.expect("it starts");
-    let error = app.ready(Duration::from_secs(3)).await.expect_err("not ready");
-    assert!(error.to_string().contains("the broker does not answer"), "{error}");
-    let health = app.health();
-    assert!(!health.is_ready() && health.is_live());
-    assert!(matches!(&app.states()["output"], BindingState::Connecting(reason) if reason.contains("does not answer")));
-    there.send_replace(true);
-    app.ready(Duration::from_secs(60)).await.expect("ready");
-    assert_eq!(app.states()["output"], BindingState::Running);
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_broker_a_send_waits_and_succeeds_when_it_is_there() {
-    let (there, app, memory) = late();
-    let orders = app.bind::<Orders>().await.expect("it binds").orders;
-    let sending = tokio::spawn(async move { orders.send(&order(1)).await });
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    assert!(!sending.is_finished());
-    there.send_replace(true);
-    sending.await.expect("no panic").expect("sent");
-    assert_eq!(payloads(&memory, "orders"), [1]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_broker_a_send_fails_at_its_deadline_with_the_reason() {
-    let (_there, app, _memory) = late();
-    let orders = app.bind::<Orders>().await.expect("it binds").orders;
-    let start = tokio::time::Instant::now();
-    let error = orders.send(&order(1)).await.expect_err("nobody is there");
-    assert_eq!((error.kind(), error.is_retryable(), start.elapsed().as_secs()), (ErrorKind::Timeout, true, 30));
-    assert!(error.to_string().contains("the broker does not answer"), "{error}");
+    let (app, orders) = bound(&memory).await;
+    orders.send(&order(3)).await.expect("sent");
+    app.abort();
+    assert_eq!(orders.send(&order(4)).await.expect_err("aborted").kind(), ErrorKind::Closed);
+    assert_eq!(payloads(&memory, "orders"), [1, 3]);
 }

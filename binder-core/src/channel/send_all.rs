@@ -65,7 +65,10 @@ where
         }
         return answer(failures);
     }
-    let mut pipeline = Pipeline::new(output).await?;
+    let mut pipeline = match Pipeline::new(output).await {
+        Ok(pipeline) => pipeline,
+        Err(error) => return none_sent(output, payloads.count(), &error),
+    };
     for payload in payloads {
         pipeline.push(Some(payload.borrow()), Around::NOTHING);
         drop(payload);
@@ -91,7 +94,10 @@ where
         }
         return answer(failures);
     }
-    let mut pipeline = Pipeline::new(output).await?;
+    let mut pipeline = match Pipeline::new(output).await {
+        Ok(pipeline) => pipeline,
+        Err(error) => return none_sent(output, messages.count(), &error),
+    };
     for message in messages {
         let borrowed = message.borrow();
         pipeline.push(borrowed.payload(), Around::of(borrowed));
@@ -101,6 +107,18 @@ where
         }
     }
     pipeline.finish().await
+}
+
+/// Names each of so many messages: there is nobody to hand them to.
+#[cold]
+fn none_sent<T>(output: &Output<T>, count: usize, error: &Error) -> Result<(), SendAllError> {
+    answer((0..count).map(|index| (index, output.core().in_context(copy(error)))).collect())
+}
+
+/// Makes the same error for another message.
+fn copy(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.message().to_owned());
+    if error.is_retryable() { copy.retryable() } else { copy }
 }
 
 fn answer(failures: Vec<(usize, Error)>) -> Result<(), SendAllError> {
@@ -137,14 +155,11 @@ impl Chunk {
 }
 
 impl<'a, T: Encode> Pipeline<'a, T> {
-    async fn new(output: &'a Output<T>) -> Result<Self, SendAllError> {
+    async fn new(output: &'a Output<T>) -> Result<Self> {
         let core = output.core();
         let producer = match core.bound() {
             Some(producer) => producer,
-            None => {
-                let waited = core.wait_bound(core.deadline()).await;
-                waited.map_err(|error| SendAllError { failures: vec![(0, error)] })?
-            }
+            None => core.wait_bound(core.deadline()).await?,
         };
         Ok(Self {
             output,
@@ -219,10 +234,8 @@ impl<'a, T: Encode> Pipeline<'a, T> {
 
     #[cold]
     fn fail_all(&mut self, chunk: &Chunk, error: &Error) {
-        let (kind, retryable, text) = (error.kind(), error.is_retryable(), error.message().to_owned());
         for index in chunk.indices() {
-            let copy = Error::new(kind, text.clone());
-            self.fail(index, if retryable { copy.retryable() } else { copy });
+            self.fail(index, copy(error));
         }
     }
 

@@ -1,0 +1,285 @@
+//! A broker that is not there, or goes away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use binder_core::binder::{
+    Binder, BinderContext, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterSink, DeadLetterStore, Delay,
+    LaneId, Producer, ProducerBinding, Received, Seek, SharedBinder, Transactions,
+};
+use binder_core::channel::{SinkBinding, SourceBinding};
+use binder_core::config::Config;
+use binder_core::memory::MemoryBinder;
+use binder_core::prelude::*;
+use binder_core::{BindingState, Result};
+use futures::SinkExt;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+
+/// How long a test waits for what must come, on its own clock.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+fn unreached() -> Error {
+    Error::new(ErrorKind::Connection, "the broker does not answer").retryable()
+}
+
+/// A binder whose broker comes and goes as it is told to.
+#[derive(Clone, Debug)]
+struct Late {
+    memory: MemoryBinder,
+    there: watch::Receiver<bool>,
+}
+
+impl Late {
+    fn reach(&self) -> Result<()> {
+        if *self.there.borrow() { Ok(()) } else { Err(unreached()) }
+    }
+}
+
+#[async_trait]
+impl Binder for Late {
+    fn capability(&self) -> Capability {
+        self.memory.capability()
+    }
+    fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
+        self.memory.check_consumer(binding)
+    }
+    fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
+        self.memory.check_producer(binding)
+    }
+    async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
+        self.reach()?;
+        let consumer = self.memory.bind_consumer(binding).await?;
+        Ok(Box::new(Breaking { consumer, there: self.there.clone() }))
+    }
+    async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
+        self.reach()?;
+        self.memory.bind_producer(binding).await
+    }
+    fn health(&self) -> BinderHealth {
+        self.memory.health()
+    }
+    async fn close(&self) -> Result<()> {
+        self.memory.close().await
+    }
+    fn delay(&self) -> Option<&dyn Delay> {
+        None
+    }
+    fn seek(&self) -> Option<&dyn Seek> {
+        None
+    }
+    fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
+        None
+    }
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        None
+    }
+}
+
+/// A consumer whose connection is lost with its broker.
+#[derive(Debug)]
+struct Breaking {
+    consumer: Box<dyn Consumer>,
+    there: watch::Receiver<bool>,
+}
+
+impl Consumer for Breaking {
+    fn try_recv_many(&mut self, max: usize) -> Result<Option<Received<'_>>> {
+        if !*self.there.borrow() {
+            return Err(unreached());
+        }
+        self.consumer.try_recv_many(max)
+    }
+
+    fn recv_many(&mut self, max: usize) -> BoxFuture<'_, Result<Received<'_>>> {
+        let Self { consumer, there } = self;
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                _ = there.wait_for(|there| !there) => Err(unreached()),
+                received = consumer.recv_many(max) => received,
+            }
+        })
+    }
+
+    fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()> {
+        self.consumer.settle(lane, sequence)
+    }
+
+    fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
+        self.consumer.release(lanes)
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        self.consumer.pause()
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        self.consumer.resume()
+    }
+
+    fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
+        self.consumer.dead_letters()
+    }
+
+    fn default_prefetch(&self) -> u32 {
+        self.consumer.default_prefetch()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        self.consumer.close()
+    }
+}
+
+fn late() -> (watch::Sender<bool>, Application, MemoryBinder) {
+    late_with("{}")
+}
+
+/// An application whose broker is not there yet.
+fn late_with(bindings: &str) -> (watch::Sender<bool>, Application, MemoryBinder) {
+    let (there, receiver) = watch::channel(false);
+    let memory = MemoryBinder::new();
+    let binder = Late { memory: memory.clone(), there: receiver };
+    let factory = move |_: &BinderContext| Ok(SharedBinder::new(binder.clone()));
+    let text = format!("stream: {{ binders: {{ main: {{ type: memory }} }}, bindings: {bindings} }}");
+    let config = Config::builder().yaml(&text).build().expect("the configuration is right");
+    let app = Application::builder().config(config).binder("memory", factory).build().expect("it builds");
+    (there, app, memory)
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_broker_the_service_starts_and_says_what_it_waits_for() {
+    let (there, app, _memory) = late();
+    app.bind::<SourceBinding<u32>>().await.expect("it binds");
+    app.start().await.expect("it starts");
+    let error = app.ready(Duration::from_secs(3)).await.expect_err("not ready");
+    assert!(error.to_string().contains("the broker does not answer"), "{error}");
+    let health = app.health();
+    assert!(!health.is_ready() && health.is_live());
+    assert!(matches!(&app.states()["output"], BindingState::Connecting(reason) if reason.contains("does not answer")));
+    there.send_replace(true);
+    app.ready(Duration::from_secs(60)).await.expect("ready");
+    assert_eq!(app.states()["output"], BindingState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_broker_a_send_waits_and_succeeds_when_it_is_there() {
+    let (there, app, memory) = late();
+    let output = app.bind::<SourceBinding<u32>>().await.expect("it binds").output;
+    let sending = tokio::spawn(async move { output.send(&1).await });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!sending.is_finished());
+    there.send_replace(true);
+    sending.await.expect("no panic").expect("sent");
+    assert_eq!(memory.messages("output").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_broker_a_send_fails_at_its_deadline_with_the_reason() {
+    let (_there, app, _memory) = late();
+    let output = app.bind::<SourceBinding<u32>>().await.expect("it binds").output;
+    let start = tokio::time::Instant::now();
+    let error = output.send(&1).await.expect_err("nobody is there");
+    assert_eq!((error.kind(), error.is_retryable(), start.elapsed().as_secs()), (ErrorKind::Timeout, true, 30));
+    assert!(error.to_string().contains("the broker does not answer"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_names_the_binder_and_why_it_waits() {
+    let (_there, app, _memory) = late();
+    app.bind::<SourceBinding<u32>>().await.expect("it binds");
+    app.start().await.expect("it starts");
+    app.ready(Duration::from_secs(3)).await.expect_err("not ready");
+    let health = serde_json::to_value(app.health()).expect("it is JSON");
+    let expected = serde_json::json!({
+        "ready": false,
+        "live": true,
+        "bindings": { "output": {
+            "direction": "output",
+            "destination": "output",
+            "binder": "main",
+            "state": "connecting",
+            "reason": "the broker does not answer",
+            "oldest_unsettled_seconds": 0.0,
+        } },
+    });
+    assert_eq!(health, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_loses_its_broker_comes_back_with_what_is_unsettled() {
+    async fn handle(number: u32, State(seen): State<mpsc::UnboundedSender<u32>>) {
+        seen.send(number).expect("somebody listens");
+        if number == 2 {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+    }
+    let (there, app, memory) = late_with("{ input: { destination: orders, group: g } }");
+    there.send_replace(true);
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let input = app.bind::<SinkBinding<u32>>().await.expect("it binds").input;
+    app.handle(input, handle.with_state(sender)).await.expect("handled");
+    app.start().await.expect("it starts");
+    app.ready(PATIENCE).await.expect("ready");
+    let mut next = async || tokio::time::timeout(PATIENCE, seen.recv()).await.expect("handled in time");
+    for number in ["1", "2", "3"] {
+        memory.publish("orders", Message::new(number)).expect("published");
+    }
+    assert_eq!((next().await, next().await), (Some(1), Some(2)));
+
+    there.send_replace(false);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let BindingState::Connecting(reason) = &app.states()["input"] else { panic!("{:?}", app.states()) };
+    assert!(reason.contains("the broker does not answer"), "{reason}");
+    assert!(app.health().is_live() && !app.health().is_ready());
+
+    there.send_replace(true);
+    assert_eq!((next().await, next().await), (Some(2), Some(3)), "what was not settled comes again");
+    tokio::time::timeout(PATIENCE, memory.idle()).await.expect("all is settled");
+    assert_eq!(app.states()["input"], BindingState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_broker_many_fail_at_their_deadline() {
+    let (_there, app, _memory) = late();
+    let output = app.bind::<SourceBinding<u32>>().await.expect("it binds").output;
+    let start = tokio::time::Instant::now();
+    let error = output.send_all([1, 2, 3]).await.expect_err("nobody is there");
+    assert_eq!(start.elapsed().as_secs(), 30);
+    let failures: Vec<_> = error.failures().iter().map(|(index, error)| (*index, error.kind())).collect();
+    assert_eq!(failures, [0, 1, 2].map(|index| (index, ErrorKind::Timeout)));
+    assert!(Error::from(error).is_retryable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supplier_loses_nothing_while_there_is_no_broker() {
+    let (there, app, memory) = late();
+    let output = app.bind::<SourceBinding<u32>>().await.expect("it binds").output;
+    app.supply(output, futures::stream::iter(1..=300_u32)).await.expect("supplied");
+    app.start().await.expect("it starts");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    there.send_replace(true);
+    let all_there = async {
+        while memory.messages("output").len() < 300 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, all_there).await;
+    waited.unwrap_or_else(|_| panic!("only {} arrive", memory.messages("output").len()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_waits_for_a_broker_that_comes_later() {
+    let (there, app, memory) = late();
+    let mut output = app.bind::<SourceBinding<u32>>().await.expect("it binds").output;
+    let flushing = tokio::spawn(async move {
+        output.feed(Message::new(1)).await?;
+        futures::SinkExt::<Message<u32>>::flush(&mut output).await
+    });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!flushing.is_finished());
+    there.send_replace(true);
+    flushing.await.expect("no panic").expect("flushed");
+    assert_eq!(memory.messages("output").len(), 1);
+}
