@@ -103,7 +103,8 @@ impl OutputCore {
         if let Err(error) = self.binder.check_producer(&self.binding) {
             return self.state.stop(&self.in_context(error));
         }
-        let bound = connect(&self.state, bind_waits(), || self.binder.bind_producer(&self.binding)).await;
+        let bind = || self.binder.bind_producer(&self.binding);
+        let bound = connect(&self.state, bind_waits(), |error| self.in_context(error), bind).await;
         match bound {
             Ok(producer) => {
                 let _ = self.producer.set(producer);

@@ -13,11 +13,16 @@ pub(crate) fn bind_waits() -> Backoff {
     Backoff::default().initial(Duration::from_millis(250)).max(Duration::from_secs(5))
 }
 
-/// Calls `bind` until it succeeds or fails with what waiting can't mend; the state says why it waits.
+/// Calls `bind` until it succeeds or fails with what waiting can't mend; the state says why it waits, and the log also `in_context` of what.
 ///
 /// # Cancel safety
 /// Dropping the future drops what `bind` was doing.
-pub(crate) async fn connect<T, F, Fut>(state: &StateCell, waits: Backoff, bind: F) -> Result<T, Error>
+pub(crate) async fn connect<T, F, Fut>(
+    state: &StateCell,
+    waits: Backoff,
+    in_context: impl Fn(Error) -> Error + Send,
+    bind: F,
+) -> Result<T, Error>
 where
     F: Fn() -> Fut + Send,
     Fut: Future<Output = Result<T>> + Send,
@@ -36,8 +41,8 @@ where
         };
         failed = failed.saturating_add(1);
         let wait = backoff::wait(&waits, failed, &mut random);
-        tracing::warn!(?wait, "not connected, will be tried again: {error:?}");
         state.set(BindingState::Connecting(reason(&error)));
+        tracing::warn!(?wait, "not connected, will be tried again: {:?}", in_context(error));
         tokio::time::sleep(wait).await;
     }
 }

@@ -184,7 +184,7 @@ impl InputEntry {
         let consumer = tokio::select! {
             biased;
             _ = control.wait_for(|command| matches!(command, Command::Stop(_))) => return Ok(()),
-            bound = connect(&self.state, bind_waits(), || self.binder.bind_consumer(&self.binding)) => bound?,
+            bound = self.connect() => bound?,
         };
         let context = RunContext {
             settings: self.settings(consumer.as_ref()),
@@ -194,6 +194,11 @@ impl InputEntry {
         };
         self.state.set(BindingState::Running);
         run(consumer, context).await
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Consumer>> {
+        let bind = || self.binder.bind_consumer(&self.binding);
+        connect(&self.state, bind_waits(), |error| self.in_context(error), bind).await
     }
 
     fn settings(&self, consumer: &dyn Consumer) -> Settings {
