@@ -47,4 +47,11 @@ mod tests {
         backoff.reset();
         assert!(backoff.wait() <= Duration::from_millis(100));
     }
+
+    #[test]
+    fn clients_do_not_come_back_at_once() {
+        let settings = Reconnect { initial: Duration::from_secs(9), max: Duration::from_secs(9) };
+        let waits: Vec<_> = (0..1000).map(|_| Backoff::new(&settings).wait().as_secs_f64()).collect();
+        assert!(waits.iter().any(|wait| *wait < 6.5) && waits.iter().any(|wait| *wait > 8.5), "{waits:?}");
+    }
 }

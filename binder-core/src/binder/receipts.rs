@@ -387,7 +387,65 @@ mod tests {
         assert!(!room(), "there is room for two only");
         receipts.complete(slots[1], 0, Ok(()));
         assert!(room());
-        assert!(receipts.reserve(3).is_some());
+        assert!(receipts.reserve(2).is_some());
+        assert!(room(), "who comes next did not ask for as much");
+        assert!(receipts.reserve(1).is_some());
+        assert!(!room());
+    }
+
+    /// Notes that it was woken.
+    #[derive(Debug, Default)]
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    impl Woken {
+        fn take(&self) -> bool {
+            self.0.swap(false, SeqCst)
+        }
+    }
+
+    #[test]
+    fn who_waits_for_room_is_woken_when_half_of_the_window_is_free() {
+        let receipts = Receipts::new(8);
+        let slots: Vec<_> = (0..8).map(|_| receipts.reserve(1).expect("room")).collect();
+        let woken = std::sync::Arc::new(Woken::default());
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(receipts.poll_room(&mut context).is_pending());
+        for slot in &slots[..3] {
+            receipts.complete(*slot, 0, Ok(()));
+            assert!(!woken.take());
+        }
+        receipts.complete(slots[3], 0, Ok(()));
+        assert!(woken.take());
+        assert!(receipts.poll_room(&mut context).is_ready());
+        assert!(receipts.poll_idle(&mut context).is_pending());
+        for slot in &slots[4..] {
+            receipts.complete(*slot, 0, Ok(()));
+        }
+        assert!(woken.take());
+        assert!(receipts.poll_idle(&mut context).is_ready());
+    }
+
+    #[test]
+    fn the_last_answer_of_a_batch_wakes_its_receipt() {
+        let receipts = Receipts::new(2);
+        let slot = receipts.reserve(2).expect("room");
+        let mut receipt = std::pin::pin!(receipts.receipt(slot));
+        let woken = std::sync::Arc::new(Woken::default());
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(receipt.as_mut().poll(&mut context).is_pending());
+        receipts.complete(slot, 0, Ok(()));
+        assert!(!woken.take());
+        receipts.complete(slot, 1, Ok(()));
+        assert!(woken.take());
+        assert!(receipt.as_mut().poll(&mut context).is_ready());
     }
 
     #[tokio::test]

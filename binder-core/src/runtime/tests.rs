@@ -30,6 +30,12 @@ enum Step {
     Lost(Vec<LaneId>),
 }
 
+impl Step {
+    fn len(&self) -> usize {
+        if let Self::Batch(parcels) = self { parcels.len() } else { 0 }
+    }
+}
+
 /// What the runner told the consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
@@ -73,8 +79,19 @@ impl Shared {
     }
 }
 
+/// Hands out steps in order; batches wait while it is paused.
 #[derive(Debug)]
-struct Scripted(Arc<Shared>);
+struct Scripted {
+    shared: Arc<Shared>,
+    paused: bool,
+}
+
+impl Scripted {
+    /// Returns which step comes next, if any may.
+    fn next(&self, steps: &VecDeque<Step>) -> Option<usize> {
+        steps.iter().position(|step| !self.paused || !matches!(step, Step::Batch(_)))
+    }
+}
 
 struct View(Vec<Parcel>);
 
@@ -110,8 +127,8 @@ impl BatchView for View {
 
 impl Consumer for Scripted {
     fn try_recv_many(&mut self, max: usize) -> Result<Option<Received<'_>>> {
-        let mut steps = self.0.steps.lock().expect("no panic");
-        Ok(match steps.pop_front() {
+        let mut steps = self.shared.steps.lock().expect("no panic");
+        Ok(match self.next(&steps).and_then(|place| steps.remove(place)) {
             None => None,
             Some(Step::Revoked(lanes)) => Some(Received::Revoked(lanes)),
             Some(Step::Lost(lanes)) => Some(Received::Lost(lanes)),
@@ -126,12 +143,9 @@ impl Consumer for Scripted {
     }
 
     fn recv_many(&mut self, max: usize) -> BoxFuture<'_, Result<Received<'_>>> {
-        let shared = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.shared);
         async move {
-            loop {
-                if !shared.steps.lock().expect("no panic").is_empty() {
-                    break;
-                }
+            while self.next(&shared.steps.lock().expect("no panic")).is_none() {
                 shared.arrived.notified().await;
             }
             self.try_recv_many(max).map(|received| received.expect("it is there"))
@@ -140,22 +154,24 @@ impl Consumer for Scripted {
     }
 
     fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()> {
-        self.0.tell(Told::Settle(lane.0, sequence));
+        self.shared.tell(Told::Settle(lane.0, sequence));
         Ok(())
     }
 
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
-        self.0.tell(Told::Release(lanes.iter().map(|lane| lane.0).collect()));
+        self.shared.tell(Told::Release(lanes.iter().map(|lane| lane.0).collect()));
         async { Ok(()) }.boxed()
     }
 
     fn pause(&mut self) -> Result<()> {
-        self.0.tell(Told::Pause);
+        self.paused = true;
+        self.shared.tell(Told::Pause);
         Ok(())
     }
 
     fn resume(&mut self) -> Result<()> {
-        self.0.tell(Told::Resume);
+        self.paused = false;
+        self.shared.tell(Told::Resume);
         Ok(())
     }
 
@@ -168,7 +184,7 @@ impl Consumer for Scripted {
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
-        self.0.tell(Told::Close);
+        self.shared.tell(Told::Close);
         async { Ok(()) }.boxed()
     }
 }
@@ -268,7 +284,7 @@ impl Bench {
         let graves = Arc::new(Graveyard::default());
         let exhausted = Exhausted::DeadLetter(Arc::clone(&graves) as Arc<dyn DeadLetterSink>);
         let work = Work::new(settings, invoke, exhausted, state.clone());
-        let consumer = Box::new(Scripted(Arc::clone(&shared)));
+        let consumer = Box::new(Scripted { shared: Arc::clone(&shared), paused: false });
         let runner = Runner { consumer, work, control: receiver, state: state.clone(), revoked: None, paused: false };
         let task = tokio::spawn(runner.run());
         Self { shared, control, state, calls, open, graves, task }
@@ -352,7 +368,8 @@ async fn an_unconfirmed_dead_letter_keeps_its_delivery_unsettled() {
     bench.call().await;
     quiet().await;
     assert_eq!(settled(&bench.shared.told()), None);
-    assert!(matches!(bench.state.get(), BindingState::Degraded(_) | BindingState::Connecting(_)));
+    let BindingState::Degraded(why) = bench.state.phase() else { panic!("{:?}", bench.state.phase()) };
+    assert!(why.contains("full"), "{why}");
     bench.shared.until(Told::Settle(1, 1)).await;
     assert_eq!(bench.state.phase(), BindingState::Running);
 }
@@ -412,6 +429,9 @@ async fn the_intake_pauses_when_prefetch_is_full_and_goes_on_later() {
     parcels.extend((2..=8).map(|n| parcel(n, "stuck", "ok")));
     let mut bench = Bench::start(few, parcels);
     bench.shared.until(Told::Pause).await;
+    quiet().await;
+    let left: usize = bench.shared.steps.lock().expect("no panic").iter().map(Step::len).sum();
+    assert_eq!(left, 4, "no more are taken than may be unsettled");
     bench.open.notify_one();
     bench.shared.until(Told::Resume).await;
     bench.shared.until(Told::Settle(1, 8)).await;
@@ -463,6 +483,20 @@ async fn a_stop_waits_for_running_handlers_and_leaves_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_starts_nothing_where_a_place_becomes_free() {
+    let keyed = Settings { ordering: Ordering::Key, concurrency: 2, ..settings() };
+    let parcels = vec![parcel(1, "a", "sleep"), parcel(2, "b", "wait"), parcel(3, "b", "ok"), parcel(4, "c", "ok")];
+    let mut bench = Bench::start(keyed, parcels);
+    assert_eq!(bench.calls::<2>().await.map(|(payload, _)| payload), ["sleep", "wait"]);
+    bench.control.send_replace(Command::Stop(Duration::from_secs(600)));
+    bench.shared.until(Told::Pause).await;
+    bench.open.notify_one();
+    bench.shared.until(Told::Close).await;
+    assert_eq!(bench.shared.told(), [Told::Pause, Told::Settle(1, 2), Told::Close]);
+    assert!(bench.calls.recv().await.is_none(), "nothing else was called");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_longer_than_it_may() {
     let mut bench = Bench::start(settings(), vec![parcel(1, "k", "sleep")]);
     bench.call().await;
@@ -483,14 +517,20 @@ async fn a_stop_does_not_move_waiting_messages_to_the_dead_letters() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_keeps_what_runs_and_takes_nothing_new() {
-    let mut bench = Bench::start(settings(), vec![parcel(1, "k", "ok")]);
+    let mut bench = Bench::start(settings(), vec![parcel(1, "k", "wait")]);
     bench.call().await;
     bench.control.send_replace(Command::Pause);
     bench.shared.until(Told::Pause).await;
     assert_eq!(bench.state.phase(), BindingState::Paused);
+    bench.shared.push(Step::Batch(vec![parcel(2, "k", "ok")]));
+    bench.open.notify_one();
+    bench.shared.until(Told::Settle(1, 1)).await;
+    quiet().await;
+    assert!(bench.no_call(), "nothing new is taken");
     bench.control.send_replace(Command::Run);
-    bench.shared.until(Told::Resume).await;
+    bench.shared.until(Told::Settle(1, 2)).await;
     assert_eq!(bench.state.phase(), BindingState::Running);
+    assert_eq!(bench.shared.told(), [Told::Pause, Told::Settle(1, 1), Told::Resume, Told::Settle(1, 2)]);
 }
 
 #[tokio::test(start_paused = true)]
