@@ -73,6 +73,8 @@ struct Inner {
     retryable: bool,
     redelivery: bool,
     retry_after: Option<Duration>,
+    /// Name of the type that a handler returned, if it left open whether a retry helps.
+    returned: Option<&'static str>,
     context: Vec<(&'static str, String)>,
     source: Option<Source>,
 }
@@ -87,6 +89,7 @@ impl Error {
             retryable: false,
             redelivery: false,
             retry_after: None,
+            returned: None,
             context: Vec::new(),
             source: None,
         }))
@@ -97,6 +100,17 @@ impl Error {
         let mut error = Self::new(ErrorKind::Handler, "the delivery was dropped unsettled").retryable();
         error.0.redelivery = true;
         error
+    }
+
+    /// Notes the type of an error that a handler returned as it was.
+    pub(crate) fn returned_as(mut self, type_name: &'static str) -> Self {
+        self.0.returned = Some(type_name);
+        self
+    }
+
+    /// Returns the type of the error that a handler returned, if it left open whether a retry helps.
+    pub(crate) fn returned_type(&self) -> Option<&'static str> {
+        self.0.returned
     }
 
     pub(crate) fn is_redelivery(&self) -> bool {

@@ -24,7 +24,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use handler::HandlerError;
 pub use message::Message;
 pub use runtime::{
-    Application, ApplicationBuilder, BindingControl, BindingHealth, BindingState, Health, every, shutdown_signal,
+    Application, ApplicationBuilder, BindingControl, BindingHealth, BindingState, Health, Hooks, every, shutdown_signal,
 };
 
 /// What goes around every handler and every send.

@@ -104,7 +104,11 @@ impl KafkaBinder {
         let config = settings::consumer(&self.properties, &own, binding, &group);
         let link = self.link(&binding.channel, &binding.status);
         let context = Group::new(link.clone());
-        lock(&context.lanes).starts = topics.starts;
+        {
+            let mut lanes = lock(&context.lanes);
+            lanes.starts = topics.starts;
+            lanes.tells_assignments = binding.tells_assignments;
+        }
         let client: StreamConsumer<Group> = StreamConsumer::from_config_and_context(&config, context)
             .map_err(|cause| error::from_kafka(cause, None))?;
         let destinations: Vec<&str> = binding.destinations.iter().map(String::as_str).collect();

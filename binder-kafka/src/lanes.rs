@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use binder_core::binder::{LaneId, Received};
+use binder_core::binder::{Assignment, LaneId, Received};
 use rdkafka::{Offset, TopicPartitionList};
 
 /// What core must hear of a rebalance.
 #[derive(Debug)]
 pub(crate) enum News {
+    Assigned(Vec<Assignment>),
     Revoked(Vec<LaneId>),
     Lost(Vec<LaneId>),
 }
@@ -16,6 +17,7 @@ pub(crate) enum News {
 impl From<News> for Received<'_> {
     fn from(news: News) -> Self {
         match news {
+            News::Assigned(lanes) => Self::Assigned(lanes),
             News::Revoked(lanes) => Self::Revoked(lanes),
             News::Lost(lanes) => Self::Lost(lanes),
         }
@@ -68,6 +70,8 @@ pub(crate) struct Lanes {
     unstored: bool,
     revoking: bool,
     settled_since_commit: u64,
+    /// Whether core wants to hear of assignments.
+    pub(crate) tells_assignments: bool,
     /// Where partitions start that have no committed offset.
     pub(crate) starts: Vec<(Arc<str>, i32, i64)>,
 }
@@ -173,16 +177,22 @@ impl Lanes {
     }
 
     pub(crate) fn add(&mut self, partitions: &TopicPartitionList) {
-        for element in partitions.elements() {
-            let (topic, partition) = (Arc::from(element.topic()), element.partition());
-            self.open(topic, partition);
+        let opened = partitions.elements().iter().map(|e| self.open(Arc::from(e.topic()), e.partition())).collect();
+        self.tell_assigned(opened);
+    }
+
+    fn tell_assigned(&mut self, opened: Vec<Assignment>) {
+        if self.tells_assignments && !opened.is_empty() {
+            self.news.push_back(News::Assigned(opened));
         }
     }
 
-    fn open(&mut self, topic: Arc<str>, partition: i32) {
+    fn open(&mut self, topic: Arc<str>, partition: i32) -> Assignment {
         self.last += 1;
         let (id, state) = (LaneId(self.last), State::Held);
+        let assignment = Assignment::new(id, Arc::clone(&topic), u32::try_from(partition).ok());
         self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state });
+        assignment
     }
 
     /// Ends a lane whose partition began anew, as when its topic was deleted and created again, and opens another for it.
@@ -191,7 +201,8 @@ impl Lanes {
         let (id, topic) = (lane.id, Arc::clone(&lane.topic));
         self.remove(|lane| lane.id == id);
         self.news.push_back(News::Lost(vec![id]));
-        self.open(topic, partition);
+        let opened = self.open(topic, partition);
+        self.tell_assigned(vec![opened]);
     }
 
     pub(crate) fn revoke(&mut self, partitions: &TopicPartitionList) {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use binder_core::Result;
-use binder_core::binder::{Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received, Status};
+use binder_core::binder::{Assignment, Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received, Status};
 use binder_core::config::HeaderMode;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -40,6 +40,8 @@ pub(crate) struct RabbitConsumer {
     /// Where the next look for deliveries begins, so that no queue waits for ever.
     next: usize,
     lost: Vec<LaneId>,
+    /// Lanes that core was not told of yet, if it wants to hear of them.
+    assigned: Option<Vec<Assignment>>,
     paused: Arc<AtomicBool>,
     /// Runs while a pause is young.
     grace: Option<Pin<Box<Sleep>>>,
@@ -83,6 +85,7 @@ impl RabbitConsumer {
         let prefetch = properties.prefetch.unwrap_or(DEFAULT_PREFETCH);
         let mut ids = LaneIds::default();
         let mut seats = Vec::new();
+        let mut assigned = binding.tells_assignments.then(Vec::new);
         let mut fallback = None;
         for plan in consumer_queues(binding, settings) {
             let reading = Arc::new(Reading {
@@ -92,6 +95,9 @@ impl RabbitConsumer {
                 with_headers: properties.header_mode == HeaderMode::Headers,
             });
             let lane = reading.open(ids.next(), false).await?;
+            if let Some(assigned) = &mut assigned {
+                assigned.push(lane.assignment());
+            }
             fallback = fallback.or_else(|| lane.origin.dead_letters.clone());
             let backoff = Backoff::new(&consume.settings().reconnect);
             seats.push(Seat { reading, backoff, state: Seated::Reading(Box::new(lane)) });
@@ -104,6 +110,7 @@ impl RabbitConsumer {
             seats,
             next: 0,
             lost: Vec::new(),
+            assigned,
             paused: Arc::new(AtomicBool::new(false)),
             grace: None,
             ids,
@@ -116,6 +123,9 @@ impl RabbitConsumer {
         if !self.lost.is_empty() {
             return Poll::Ready(Ok(Received::Lost(std::mem::take(&mut self.lost))));
         }
+        if let Some(assigned) = self.take_assigned() {
+            return Poll::Ready(Ok(Received::Assigned(assigned)));
+        }
         let count = self.seats.len();
         for step in 0..count {
             let index = (self.next + step) % count;
@@ -124,9 +134,8 @@ impl RabbitConsumer {
                     self.next = index + 1;
                     return Poll::Ready(Ok(Received::Batch(Box::new(batch))));
                 }
-                Poll::Ready(Ok(None)) => {
-                    return Poll::Ready(Ok(Received::Lost(std::mem::take(&mut self.lost))));
-                }
+                // there is something to tell before
+                Poll::Ready(Ok(None)) => return self.poll(context, max),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {}
             }
@@ -134,6 +143,11 @@ impl RabbitConsumer {
         self.poll_grace(context);
         self.flush();
         Poll::Pending
+    }
+
+    fn take_assigned(&mut self) -> Option<Vec<Assignment>> {
+        let assigned = self.assigned.as_mut().filter(|assigned| !assigned.is_empty())?;
+        Some(std::mem::take(assigned))
     }
 
     fn poll_grace(&mut self, context: &mut Context<'_>) {
@@ -144,7 +158,7 @@ impl RabbitConsumer {
         }
     }
 
-    /// Ready with a batch, or with nothing if the lane was lost.
+    /// Ready with a batch, or with nothing if the lane was lost, or is back and that has to be told.
     fn poll_seat(&mut self, index: usize, context: &mut Context<'_>, max: usize) -> Poll<Result<Option<Batch>>> {
         loop {
             let seat = &mut self.seats[index];
@@ -156,7 +170,12 @@ impl RabbitConsumer {
                         seat.state = Seated::Failed;
                         return Poll::Ready(Err(error));
                     }
-                    Poll::Ready(Ok(lane)) => self.seated(index, lane),
+                    Poll::Ready(Ok(lane)) => {
+                        self.seated(index, lane);
+                        if self.assigned.is_some() {
+                            return Poll::Ready(Ok(None));
+                        }
+                    }
                 },
                 Seated::Reading(lane) => match lane.poll(context, max) {
                     Poll::Pending => return Poll::Pending,
@@ -184,6 +203,9 @@ impl RabbitConsumer {
             lane.resume()
         }
         tracing::info!(binder = self.link.binder(), queue = seat.reading.plan.label(), "consuming again");
+        if let Some(assigned) = &mut self.assigned {
+            assigned.push(lane.assignment());
+        }
         seat.state = Seated::Reading(Box::new(lane));
         if self.seats.iter().all(|seat| matches!(seat.state, Seated::Reading(_))) {
             self.status.up();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use binder_core::binder::LaneId;
+use binder_core::binder::{Assignment, LaneId};
 use binder_core::{Error, ErrorKind, Result};
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -112,6 +112,10 @@ fn give_back(channel: &Channel, delivery: &Delivery) {
 }
 
 impl Lane {
+    pub(crate) fn assignment(&self) -> Assignment {
+        Assignment::new(self.id, Arc::clone(&self.origin.destination), self.origin.partition)
+    }
+
     /// Takes what is there, at most `max` deliveries, at least one.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Vec<Delivery>, Ended>> {
         if let Some(reason) = self.ended.take() {

@@ -122,11 +122,33 @@ pub trait BatchView: Send + Sync {
     }
 }
 
+/// A lane that a consumer was given, and what it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Assignment {
+    /// The lane.
+    pub lane: LaneId,
+    /// The destination, as the broker calls it.
+    pub destination: Arc<str>,
+    /// The partition; none where the broker has no partitions.
+    pub partition: Option<u32>,
+}
+
+impl Assignment {
+    /// Creates an assignment.
+    pub fn new(lane: LaneId, destination: impl Into<Arc<str>>, partition: Option<u32>) -> Self {
+        Self { lane, destination: destination.into(), partition }
+    }
+}
+
 /// What [`Consumer::recv_many`] brings.
 #[non_exhaustive]
 pub enum Received<'a> {
     /// Deliveries.
     Batch(Box<dyn BatchView + 'a>),
+    /// These lanes are the consumer's from now on. Told before the first of their deliveries, if the binding
+    /// [asks for it](super::ConsumerBinding::tells_assignments).
+    Assigned(Vec<Assignment>),
     /// The broker wants these lanes back. Core starts no more of their deliveries, lets the running ones finish, settles, and then calls
     /// [`Consumer::release`]; `recv_many` is called on meanwhile.
     Revoked(Vec<LaneId>),
@@ -138,6 +160,7 @@ impl fmt::Debug for Received<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Batch(view) => f.debug_tuple("Batch").field(&view.len()).finish(),
+            Self::Assigned(lanes) => f.debug_tuple("Assigned").field(lanes).finish(),
             Self::Revoked(lanes) => f.debug_tuple("Revoked").field(lanes).finish(),
             Self::Lost(lanes) => f.debug_tuple("Lost").field(lanes).finish(),
         }

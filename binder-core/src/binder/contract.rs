@@ -60,6 +60,8 @@ pub struct ConsumerBinding {
     pub section: Section,
     /// Which instance this is.
     pub instance: Instance,
+    /// Whether the consumer tells what it is [assigned](super::Received::Assigned); somebody wants to hear it.
+    pub tells_assignments: bool,
     /// Where the binder reports.
     pub status: Status,
 }
@@ -76,6 +78,7 @@ impl ConsumerBinding {
             properties: ConsumerProperties::default(),
             section: Section::default(),
             instance: Instance { index: 0, count: 1 },
+            tells_assignments: false,
             status: Status::new(),
         }
     }

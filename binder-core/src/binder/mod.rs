@@ -13,7 +13,7 @@ mod producer;
 mod receipts;
 mod status;
 
-pub use consumer::{BatchView, Consumer, LaneId, Metadata, Native, Received, Token};
+pub use consumer::{Assignment, BatchView, Consumer, LaneId, Metadata, Native, Received, Token};
 pub use contract::{
     Binder, BinderContext, BinderFactory, Capability, ConsumerBinding, DeadLetterStore, Delay, Instance,
     ProducerBinding, Seek, SharedBinder, Transactions,

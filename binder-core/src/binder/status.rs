@@ -1,7 +1,7 @@
 //! What a binder reports while it runs.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
@@ -19,12 +19,20 @@ pub enum BinderHealth {
 ///
 /// Clones report to the same binding.
 #[derive(Clone)]
-pub struct Status(Arc<watch::Sender<BinderHealth>>);
+pub struct Status(Arc<Shared>);
+
+struct Shared {
+    health: watch::Sender<BinderHealth>,
+    observer: OnceLock<Observer>,
+}
+
+type Observer = Box<dyn Fn(&BinderHealth) + Send + Sync>;
 
 impl Status {
     /// Creates a status that starts as connecting.
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(BinderHealth::Connecting("starting".to_owned()))))
+        let health = watch::Sender::new(BinderHealth::Connecting("starting".to_owned()));
+        Self(Arc::new(Shared { health, observer: OnceLock::new() }))
     }
 
     /// Reports that there is no connection, and why.
@@ -39,20 +47,28 @@ impl Status {
 
     /// Returns what was reported last.
     pub fn get(&self) -> BinderHealth {
-        self.0.borrow().clone()
+        self.0.health.borrow().clone()
     }
 
     /// Returns a receiver that sees every later change.
     pub fn watch(&self) -> watch::Receiver<BinderHealth> {
-        self.0.subscribe()
+        self.0.health.subscribe()
+    }
+
+    /// Sets who is told of each change, where and when it happens; once.
+    pub(crate) fn observe(&self, observer: impl Fn(&BinderHealth) + Send + Sync + 'static) {
+        let _ = self.0.observer.set(Box::new(observer));
     }
 
     fn report(&self, health: BinderHealth) {
-        self.0.send_if_modified(|known| {
+        let changed = self.0.health.send_if_modified(|known| {
             let changed = *known != health;
-            *known = health;
+            known.clone_from(&health);
             changed
         });
+        if changed && let Some(observer) = self.0.observer.get() {
+            observer(&health);
+        }
     }
 }
 

@@ -12,17 +12,16 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::binder::{OutgoingBatch, Producer, ProducerBinding, SharedBinder};
-use crate::codec::{Codecs, Encode};
+use crate::codec::Encode;
 use crate::message::ContentType;
-use crate::runtime::{BindingState, Layers, StateCell, bind_waits, connect};
+use crate::runtime::{BindingState, Common, StateCell, bind_waits, connect};
 use crate::{Error, ErrorKind, Result};
 
 /// An output without its type.
 pub(crate) struct OutputCore {
     pub(crate) binding: ProducerBinding,
     pub(crate) binder_name: Arc<str>,
-    pub(crate) codecs: Codecs,
-    pub(crate) layers: Layers,
+    pub(crate) common: Common,
     pub(crate) state: StateCell,
     binder: SharedBinder,
     producer: OnceLock<Arc<dyn Producer>>,
@@ -66,19 +65,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl OutputCore {
-    pub(crate) fn new(
-        binding: ProducerBinding,
-        binder_name: Arc<str>,
-        binder: SharedBinder,
-        codecs: Codecs,
-        layers: Layers,
-    ) -> Self {
+    pub(crate) fn new(binding: ProducerBinding, binder_name: Arc<str>, binder: SharedBinder, common: Common) -> Self {
         Self {
-            state: StateCell::new(binding.status.clone()),
+            state: StateCell::new(Arc::clone(&binding.channel), binding.status.clone(), common.hooks.clone()),
             binding,
             binder_name,
-            codecs,
-            layers,
+            common,
             binder,
             producer: OnceLock::new(),
             started: AtomicBool::new(false),
@@ -159,7 +151,7 @@ impl OutputCore {
         out: &mut Vec<u8>,
     ) -> Result<bool> {
         let Some(payload) = payload else { return Ok(false) };
-        payload.encode(&self.codecs, content_type, out).map(|()| true)
+        payload.encode(&self.common.codecs, content_type, out).map(|()| true)
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -182,13 +174,7 @@ impl OutputCore {
         let mut binding = self.binding.clone();
         binding.destination = destination.to_owned();
         binding.status = crate::binder::Status::new();
-        let core = Self::new(
-            binding,
-            Arc::clone(&self.binder_name),
-            self.binder.clone(),
-            self.codecs.clone(),
-            self.layers.clone(),
-        );
+        let core = Self::new(binding, Arc::clone(&self.binder_name), self.binder.clone(), self.common.clone());
         let core = Arc::new(core);
         dynamic.insert(destination.to_owned(), Arc::clone(&core));
         core

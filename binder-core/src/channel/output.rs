@@ -94,7 +94,7 @@ impl Around<'static> {
 
 impl<T> Output<T> {
     pub(crate) fn new(core: Arc<OutputCore>, key: Option<KeyOf<T>>) -> Self {
-        let layers = core.layers.clone();
+        let layers = core.common.layers.clone();
         Self { core, key, layers, sink: Mutex::default() }
     }
 

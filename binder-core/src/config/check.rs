@@ -10,7 +10,7 @@ use super::tree::Node;
 pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &mut Mistakes) {
     let (consumer, producer) = (&properties.consumer, &properties.producer);
     let at_least_one = "a number that is at least 1";
-    let rules: [(&[&str], bool, &str); 10] = [
+    let rules: [(&[&str], bool, &str); 12] = [
         (&["consumer", "max-attempts"], consumer.max_attempts >= 1, "at least 1, which is one attempt"),
         (
             &["consumer", "backoff", "multiplier"],
@@ -18,6 +18,12 @@ pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &m
             at_least_one,
         ),
         (&["consumer", "backoff", "jitter"], (0.0..=1.0).contains(&consumer.backoff.jitter), "a number from 0 to 1"),
+        (
+            &["consumer", "breaker", "failure-rate"],
+            (0.0..=1.0).contains(&consumer.breaker.failure_rate),
+            "a number from 0 to 1; 0 switches the breaker off",
+        ),
+        (&["consumer", "breaker", "calls"], consumer.breaker.calls >= 1, "at least 1"),
         (&["consumer", "concurrency"], consumer.concurrency >= 1, "at least 1"),
         (&["consumer", "prefetch"], consumer.prefetch != Some(0), "at least 1"),
         (&["producer", "window"], producer.window >= 1, "at least 1"),

@@ -69,8 +69,8 @@ mod yaml;
 
 pub use builder::ConfigBuilder;
 pub use properties::{
-    Backoff, BindingProperties, ConsumerProperties, ContentTypeFrom, HeaderMode, OnExhausted, Ordering,
-    ProducerProperties, Provision, RetryMode, Start, StreamProperties, Unroutable,
+    Backoff, BindingProperties, BreakerProperties, ConsumerProperties, ContentTypeFrom, HeaderMode, OnExhausted,
+    Ordering, ProducerProperties, Provision, RetryMode, Start, StreamProperties, Unroutable,
 };
 pub(crate) use resolve::{BinderEntry, Declared, Resolved, ResolvedBinding};
 pub use secret::Secret;

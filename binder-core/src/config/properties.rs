@@ -175,6 +175,29 @@ impl Default for Backoff {
     }
 }
 
+/// When an input leaves a handler alone that mostly fails: `bindings.<channel>.consumer.breaker.*`.
+///
+/// While it is open no handler starts, the intake pauses, the place in the group stays, and the binding is `degraded`. Then one message is
+/// tried: if its handler succeeds everything goes on, else the breaker opens again. A failed attempt counts as everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BreakerProperties {
+    /// Share of the calls that has to fail, above 0 and at most 1; 0 switches the breaker off. Default: 0.
+    pub failure_rate: f64,
+    /// How many of the latest calls are looked at; fewer open nothing. Default: 20.
+    pub calls: u32,
+    /// How long it stays open. Default: 10 s.
+    #[serde(with = "duration")]
+    pub open: Duration,
+}
+
+impl Default for BreakerProperties {
+    fn default() -> Self {
+        Self { failure_rate: 0.0, calls: 20, open: Duration::from_secs(10) }
+    }
+}
+
 /// Settings of an input: `bindings.<channel>.consumer.*`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -184,6 +207,16 @@ pub struct ConsumerProperties {
     pub max_attempts: u32,
     /// Waits between attempts.
     pub backoff: Backoff,
+    /// How long a call of the handler may take; then it is dropped at its next `.await`, and counts as failed. 0 is for ever. Default: 5 min.
+    #[serde(with = "duration")]
+    pub handler_timeout: Duration,
+    /// Errors that are never worth a retry, by the name of their type (`PriceError`, `shop::PriceError`), as it stands in the handler's
+    /// `Result`. What a handler says itself, by `HandlerError::permanent` or `transient`, goes before.
+    pub permanent_errors: Vec<String>,
+    /// If there are any, only these errors are worth a retry; names as in `permanent-errors`.
+    pub retryable_errors: Vec<String>,
+    /// When a handler that mostly fails is left alone. Default: never.
+    pub breaker: BreakerProperties,
     /// Where a failed message waits. Default: `in-place`.
     pub retry: RetryMode,
     /// What is kept in order. Default: `partition`.
@@ -213,6 +246,10 @@ impl Default for ConsumerProperties {
         Self {
             max_attempts: 3,
             backoff: Backoff::default(),
+            handler_timeout: Duration::from_secs(300),
+            permanent_errors: Vec::new(),
+            retryable_errors: Vec::new(),
+            breaker: BreakerProperties::default(),
             retry: RetryMode::InPlace,
             ordering: Ordering::Partition,
             concurrency: 1,
@@ -307,10 +344,15 @@ setters!(BindingProperties {
     consumer: ConsumerProperties,
     producer: ProducerProperties,
 });
+setters!(BreakerProperties { failure_rate: f64, calls: u32, open: Duration });
 setters!(Backoff { initial: Duration, multiplier: f64, max: Duration, jitter: f64 });
 setters!(ConsumerProperties {
     max_attempts: u32,
     backoff: Backoff,
+    handler_timeout: Duration,
+    permanent_errors: Vec<String>,
+    retryable_errors: Vec<String>,
+    breaker: BreakerProperties,
     retry: RetryMode,
     ordering: Ordering,
     concurrency: u32,

@@ -85,7 +85,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
         let boxed: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
         let own = boxed.is::<Error>();
         let error = describe(boxed);
-        Self(if own { error } else { error.retryable() })
+        Self(if own { error } else { error.retryable().returned_as(std::any::type_name::<E>()) })
     }
 }
 

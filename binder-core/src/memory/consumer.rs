@@ -15,7 +15,7 @@ use super::hub::{Membership, Seat, Session, closed};
 use super::mailbox::{Mail, Mailbox};
 use super::partition::Partition;
 use crate::Result;
-use crate::binder::{Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received};
+use crate::binder::{Assignment, Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received};
 use crate::config::{HeaderMode, Start};
 
 /// Unsettled deliveries per partition unless the configuration says it; Kafka's number.
@@ -46,6 +46,7 @@ impl Lane {
 /// What was found; a batch lies in the consumer.
 enum Found {
     Batch,
+    Assigned(Vec<Assignment>),
     Revoked(Vec<LaneId>),
 }
 
@@ -55,6 +56,8 @@ pub(super) struct MemoryConsumer {
     /// In the order of their ids.
     lanes: Vec<Lane>,
     next_id: u32,
+    /// Lanes that core was not told of yet, if it wants to hear of them.
+    assigned: Option<Vec<Assignment>>,
     /// The lane that is looked at first, so that a busy one does not starve the others.
     next_lane: usize,
     paused: bool,
@@ -83,6 +86,7 @@ impl MemoryConsumer {
             membership: Arc::new(membership),
             lanes: Vec::new(),
             next_id: 0,
+            assigned: binding.tells_assignments.then(Vec::new),
             next_lane: 0,
             paused: false,
             batch: Batch::new(binding.properties.header_mode != HeaderMode::None),
@@ -99,6 +103,9 @@ impl MemoryConsumer {
             if !revoked.is_empty() {
                 return Ok(Some(Found::Revoked(revoked)));
             }
+        }
+        if let Some(assigned) = self.assigned.as_mut().filter(|assigned| !assigned.is_empty()) {
+            return Ok(Some(Found::Assigned(std::mem::take(assigned))));
         }
         Ok((!self.paused && self.fill(max)).then_some(Found::Batch))
     }
@@ -143,6 +150,10 @@ impl MemoryConsumer {
         let Some(start) = partition.lock().committed(self.membership.seats[seat].group) else { return };
         let id = LaneId(self.next_id);
         self.next_id += 1;
+        if let Some(assigned) = &mut self.assigned {
+            let destination = self.membership.seats[seat].destination.name();
+            assigned.push(Assignment::new(id, Arc::clone(destination), Some(partition.index())));
+        }
         self.lanes.push(Lane { id, seat, partition, start, position: start, revoked: false });
     }
 
@@ -155,8 +166,17 @@ impl MemoryConsumer {
         if lane.position > lane.start {
             return Some(lane.id);
         }
+        let id = lane.id;
         self.give_back(place);
-        None
+        let told = self.assigned.is_some() && !self.take_untold(id);
+        told.then_some(id)
+    }
+
+    /// Forgets an assignment that core was not told of yet; returns whether there was one.
+    fn take_untold(&mut self, id: LaneId) -> bool {
+        let Some(assigned) = &mut self.assigned else { return false };
+        let place = assigned.iter().position(|known| known.lane == id);
+        place.map(|place| assigned.remove(place)).is_some()
     }
 
     fn give_back(&mut self, place: usize) {
@@ -254,6 +274,7 @@ impl Consumer for MemoryConsumer {
 fn received(found: Found, batch: &Batch) -> Received<'_> {
     match found {
         Found::Batch => Received::Batch(Box::new(View(batch))),
+        Found::Assigned(lanes) => Received::Assigned(lanes),
         Found::Revoked(lanes) => Received::Revoked(lanes),
     }
 }

@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::common::Common;
+use super::hooks::Hooks;
 use super::input::InputEntry;
-use super::layer::{Layer, Layers};
+use super::layer::Layer;
 use super::opener::Opener;
 use super::state::{BindingHealth, BindingState, Command, Health};
 use super::supply::SupplierStop;
 use crate::binder::{BinderFactory, SharedBinder};
 use crate::binding::{Binding, Declare, Direction, Open};
 use crate::channel::OutputCore;
-use crate::codec::{Codec, Codecs};
+use crate::codec::Codec;
 use crate::config::{Config, Declared, Resolved};
 use crate::memory;
 use crate::{Error, ErrorKind, Result};
@@ -27,8 +29,7 @@ use crate::{Error, ErrorKind, Result};
 pub struct ApplicationBuilder {
     config: Config,
     factories: HashMap<String, Arc<dyn BinderFactory>>,
-    codecs: Codecs,
-    layers: Layers,
+    common: Common,
     stand_in: Option<Arc<dyn BinderFactory>>,
 }
 
@@ -36,7 +37,7 @@ impl ApplicationBuilder {
     fn new() -> Self {
         let mut factories = HashMap::<_, Arc<dyn BinderFactory>>::new();
         factories.insert("memory".to_owned(), Arc::new(memory::factory()));
-        Self { config: Config::default(), factories, codecs: Codecs::new(), layers: Layers::default(), stand_in: None }
+        Self { config: Config::default(), factories, common: Common::default(), stand_in: None }
     }
 
     /// Sets the configuration. Default: none, everything runs on the memory binder.
@@ -54,13 +55,19 @@ impl ApplicationBuilder {
 
     /// Adds a format beside JSON, text and bytes.
     pub fn codec(mut self, codec: impl Codec) -> Self {
-        self.codecs = self.codecs.with(codec);
+        self.common.codecs = self.common.codecs.with(codec);
         self
     }
 
     /// Puts a layer around all handlers and sends, inside of those that were added before.
     pub fn layer(mut self, layer: impl Layer) -> Self {
-        self.layers.push(layer);
+        self.common.layers.push(layer);
+        self
+    }
+
+    /// Adds what is told of states, dead letters and partitions.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.common.hooks.push(hooks);
         self
     }
 
@@ -80,8 +87,7 @@ impl ApplicationBuilder {
         Ok(Application(Arc::new(Shared {
             config: self.config,
             factories: self.factories,
-            codecs: self.codecs,
-            layers: self.layers,
+            common: self.common,
             stand_in: self.stand_in,
             shutdown_timeout: resolved.stream.shutdown_timeout,
             binders: Mutex::default(),
@@ -135,8 +141,7 @@ pub struct Application(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) factories: HashMap<String, Arc<dyn BinderFactory>>,
-    pub(super) codecs: Codecs,
-    pub(super) layers: Layers,
+    pub(super) common: Common,
     pub(super) stand_in: Option<Arc<dyn BinderFactory>>,
     pub(super) binders: Mutex<HashMap<String, SharedBinder>>,
     pub(super) registry: Mutex<Registry>,

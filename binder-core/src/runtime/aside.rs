@@ -31,6 +31,7 @@ impl fmt::Debug for Exhausted {
 
 /// A dead letter on its way.
 pub(crate) struct Aside {
+    pub(crate) channel: Arc<str>,
     pub(crate) sink: Arc<dyn DeadLetterSink>,
     pub(crate) state: StateCell,
     pub(crate) attempts: u32,
@@ -59,6 +60,8 @@ impl Aside {
         if failed > 0 {
             self.state.set(BindingState::Running);
         }
+        let letter = DeadLetter::new(&task.parcel, &reason, self.attempts);
+        self.state.hooks().tell(|hooks| hooks.on_dead_letter(&self.channel, &letter));
         (task, Ok(()))
     }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::FutureExt;
@@ -11,13 +12,14 @@ use tokio::time::Instant;
 
 use super::application::Application;
 use super::aside::{Aside, Exhausted};
-use super::backoff;
+use super::assigned::Assigned;
+use super::breaker::Breaker;
 use super::input::{Decoder, RunContext};
 use super::lanes::Task;
 use super::runner::BATCH;
-use super::state::{Command, StateCell};
+use super::state::{BindingState, Command, StateCell};
 use super::window::SettlementWindow;
-use super::work::Settings;
+use super::work::{Settings, late};
 use crate::binder::{Consumer, LaneId, Parcel, Received};
 use crate::channel::Input;
 use crate::codec::Decode;
@@ -86,6 +88,7 @@ struct BatchRunner<C> {
     settings: Settings,
     exhausted: Exhausted,
     state: StateCell,
+    breaker: Option<Breaker>,
     window: SettlementWindow,
     random: fastrand::Rng,
 }
@@ -97,6 +100,7 @@ struct Port {
     next: Vec<Parcel>,
     revoked: Vec<LaneId>,
     lost: Vec<LaneId>,
+    assigned: Assigned,
     arena: BytesMut,
 }
 
@@ -106,10 +110,12 @@ impl Port {
         next: &mut Vec<Parcel>,
         revoked: &mut Vec<LaneId>,
         lost: &mut Vec<LaneId>,
+        assigned: &mut Assigned,
         arena: &mut BytesMut,
     ) {
         match received {
             Received::Batch(view) => next.extend((0..view.len()).map(|index| view.detach(index, arena))),
+            Received::Assigned(lanes) => assigned.add(lanes),
             Received::Revoked(lanes) => revoked.extend(lanes),
             Received::Lost(lanes) => lost.extend(lanes),
         }
@@ -122,7 +128,7 @@ impl Port {
         let mut paused = false;
         let mut patience = None::<Instant>;
         let result = loop {
-            let deadline = patience.unwrap_or_else(|| Instant::now() + std::time::Duration::from_secs(86_400));
+            let deadline = patience.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
             tokio::select! {
                 biased;
                 result = &mut future => break Some(result),
@@ -132,7 +138,8 @@ impl Port {
                     patience = Some(Instant::now() + wait);
                 }
                 received = self.consumer.recv_many(BATCH) => {
-                    Self::take(received?, &mut self.next, &mut self.revoked, &mut self.lost, &mut self.arena);
+                    let Self { next, revoked, lost, assigned, arena, .. } = self;
+                    Self::take(received?, next, revoked, lost, assigned, arena);
                 }
             }
             if !paused && !self.next.is_empty() {
@@ -157,12 +164,15 @@ where
     fn new(consumer: Box<dyn Consumer>, call: Call<H, T, A>, context: RunContext) -> Self {
         let RunContext { settings, exhausted, state, control } = context;
         let (next, revoked, lost) = (Vec::new(), Vec::new(), Vec::new());
+        let breaker = Breaker::new(&settings.breaker);
+        let assigned = Assigned::new(Arc::clone(&settings.channel), state.clone());
         Self {
-            port: Port { consumer, control, next, revoked, lost, arena: BytesMut::new() },
+            port: Port { consumer, control, next, revoked, lost, assigned, arena: BytesMut::new() },
             call,
             settings,
             exhausted,
             state,
+            breaker,
             window: SettlementWindow::default(),
             random: fastrand::Rng::new(),
         }
@@ -193,7 +203,7 @@ where
                 }
                 continue;
             }
-            let Port { consumer, control, next, revoked, lost, arena } = &mut self.port;
+            let Port { consumer, control, next, revoked, lost, assigned, arena } = &mut self.port;
             tokio::select! {
                 biased;
                 changed = control.changed() => {
@@ -202,19 +212,23 @@ where
                     }
                 }
                 received = consumer.recv_many(max) => {
-                    Port::take(received?, next, revoked, lost, arena);
+                    Port::take(received?, next, revoked, lost, assigned, arena);
                 }
             }
         }
         self.settle().await?;
-        self.port.consumer.close().await
+        let closed = self.port.consumer.close().await;
+        self.port.assigned.remove_all();
+        closed
     }
 
     /// Settles what is done and gives back what was asked for.
     async fn settle(&mut self) -> Result<()> {
         let port = &mut self.port;
         if !port.lost.is_empty() {
-            self.window.forget(&std::mem::take(&mut port.lost));
+            let lost = std::mem::take(&mut port.lost);
+            self.window.forget(&lost);
+            port.assigned.remove(&lost);
         }
         let mut progress = false;
         self.window.take_settled(|lane, sequence| {
@@ -226,6 +240,7 @@ where
             let lanes = std::mem::take(&mut port.revoked);
             port.consumer.release(&lanes).await?;
             self.window.forget(&lanes);
+            port.assigned.remove(&lanes);
         }
         Ok(())
     }
@@ -244,20 +259,52 @@ where
             if open.is_empty() {
                 break;
             }
+            if !self.wait_for_breaker().await? {
+                return Ok(false);
+            }
             let outcome = match self.call(messages, &open) {
-                Ok(call) => match self.port.while_polling(AssertUnwindSafe(call).catch_unwind()).await? {
-                    Some(Ok(output)) => output.into_batch_outcome(),
-                    Some(Err(panic)) => {
-                        BatchOutcome { failed: Vec::new(), all: Some(HandlerError::from_panic(&*panic)) }
+                Ok(call) => {
+                    let call = within(self.settings.handler_timeout, AssertUnwindSafe(call).catch_unwind());
+                    match self.port.while_polling(call).await? {
+                        Some(Ok(Ok(output))) => output.into_batch_outcome(),
+                        Some(Ok(Err(panic))) => {
+                            BatchOutcome { failed: Vec::new(), all: Some(HandlerError::from_panic(&*panic)) }
+                        }
+                        Some(Err(late)) => BatchOutcome::failed(late),
+                        None => return Ok(false),
                     }
-                    None => return Ok(false),
-                },
+                }
                 Err(error) => BatchOutcome::failed(error),
             };
+            self.note(outcome.all.is_none() && outcome.failed.is_empty());
             let Some(rest) = self.sort_out(open, outcome).await? else { return Ok(false) };
             open = rest;
         }
         Ok(true)
+    }
+
+    /// Waits while the breaker is open; false if the binding is to stop before that.
+    async fn wait_for_breaker(&mut self) -> Result<bool> {
+        let Some(until) = self.breaker.as_ref().and_then(Breaker::open_until) else { return Ok(true) };
+        let waited = self.port.while_polling(tokio::time::sleep_until(until)).await?;
+        if let Some(breaker) = &mut self.breaker {
+            breaker.tick(Instant::now());
+        }
+        Ok(waited.is_some())
+    }
+
+    /// Tells the breaker how a call went.
+    fn note(&mut self, succeeded: bool) {
+        let Some(breaker) = &mut self.breaker else { return };
+        if !succeeded {
+            if let Some(why) = breaker.failed(Instant::now()) {
+                tracing::error!(channel = %self.settings.channel, "no handler starts: {why}");
+                self.state.set(BindingState::Degraded(why));
+            }
+        } else if breaker.succeeded(1) {
+            tracing::info!(channel = %self.settings.channel, "the breaker closes: the probe succeeded");
+            self.state.set(BindingState::Running);
+        }
     }
 
     /// Decodes the items; those that can't be are taken out.
@@ -309,15 +356,14 @@ where
             }
         }
         let mut rest = Vec::new();
-        let mut wait = std::time::Duration::ZERO;
+        let mut wait = Duration::ZERO;
         for (item, failure) in open.into_iter().zip(failures) {
             let Some(error) = failure else {
                 self.window.finish(item.parcel.token);
                 continue;
             };
-            if error.is_retryable() && item.attempt < self.settings.max_attempts {
-                let drawn = backoff::wait(&self.settings.backoff, item.attempt, &mut self.random);
-                wait = wait.max(error.retry_after().unwrap_or(drawn));
+            if let Some(own) = self.settings.retry.wait(&error, item.attempt, &mut self.random) {
+                wait = wait.max(own);
                 rest.push(Item { attempt: item.attempt + 1, ..item });
             } else {
                 let attempt = item.attempt;
@@ -343,7 +389,8 @@ where
             Exhausted::Discard => tracing::error!(%channel, attempts, "discarding the message: {error:?}"),
             Exhausted::DeadLetter(sink) => {
                 tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
-                let aside = Aside { sink: Arc::clone(sink), state: self.state.clone(), attempts };
+                let aside =
+                    Aside { channel: Arc::clone(channel), sink: Arc::clone(sink), state: self.state.clone(), attempts };
                 let token = item.parcel.token;
                 let sent = aside.send(Task { parcel: item.parcel, attempt: item.attempt, lane: 0 }, error.permanent());
                 if self.port.while_polling(sent).await?.is_none() {
@@ -358,9 +405,20 @@ where
     }
 }
 
+/// Ends a call that takes longer than it may.
+async fn within<R>(patience: Option<Duration>, call: impl Future<Output = R>) -> Result<R> {
+    match patience {
+        None => Ok(call.await),
+        Some(patience) => tokio::time::timeout(patience, call).await.map_err(|_| late(patience)),
+    }
+}
+
 /// Makes the same error for another item.
 fn copy(error: &Error) -> Error {
-    let copy = Error::new(error.kind(), error.message().to_owned());
+    let mut copy = Error::new(error.kind(), error.message().to_owned());
+    if let Some(name) = error.returned_type() {
+        copy = copy.returned_as(name);
+    }
     match (error.is_retryable(), error.retry_after()) {
         (_, Some(wait)) => copy.with_retry_after(wait),
         (true, None) => copy.retryable(),

@@ -11,8 +11,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::aside::Exhausted;
+use super::assigned::Assigned;
+use super::common::Common;
 use super::connect::{bind_waits, connect};
 use super::layer::Layers;
+use super::retry::RetryPolicy;
 use super::runner::Runner;
 use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
@@ -60,17 +63,16 @@ impl InputEntry {
         binder_name: Arc<str>,
         binder: SharedBinder,
         content_type: ContentType,
-        codecs: Codecs,
-        layers: Layers,
+        common: &Common,
         auto_startup: bool,
     ) -> Self {
         Self {
-            state: StateCell::new(binding.status.clone()),
+            state: StateCell::new(Arc::clone(&binding.channel), binding.status.clone(), common.hooks.clone()),
             binding,
             binder_name,
             content_type,
-            codecs,
-            layers,
+            codecs: common.codecs.clone(),
+            layers: common.layers.clone(),
             auto_startup,
             binder,
             control: watch::Sender::new(Command::Wait),
@@ -99,8 +101,9 @@ impl InputEntry {
     {
         self.set_boxed_run(Arc::new(move |consumer, context: RunContext| {
             let RunContext { settings, exhausted, state, control } = context;
+            let assigned = Assigned::new(Arc::clone(&settings.channel), state.clone());
             let work = Work::new(settings, invoke.clone(), exhausted, state.clone());
-            Box::pin(Runner { consumer, work, control, state, revoked: None, paused: false }.run())
+            Box::pin(Runner { consumer, work, control, state, assigned, revoked: None, paused: false }.run())
         }));
     }
 
@@ -206,8 +209,9 @@ impl InputEntry {
         let key_header = properties.key.as_deref().and_then(|key| key.strip_prefix("header.")).map(Arc::from);
         Settings {
             channel: Arc::clone(&self.binding.channel),
-            max_attempts: properties.max_attempts,
-            backoff: properties.backoff,
+            retry: RetryPolicy::new(properties),
+            handler_timeout: Some(properties.handler_timeout).filter(|wait| !wait.is_zero()),
+            breaker: properties.breaker,
             ordering: properties.ordering,
             concurrency: properties.concurrency as usize,
             prefetch: properties.prefetch.unwrap_or_else(|| consumer.default_prefetch()) as usize,

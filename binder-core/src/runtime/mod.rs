@@ -5,15 +5,20 @@
 
 mod application;
 mod aside;
+mod assigned;
 mod backoff;
 mod batch;
+mod breaker;
+mod common;
 mod connect;
 mod handling;
+mod hooks;
 mod inherit;
 mod input;
 mod lanes;
 mod layer;
 mod opener;
+mod retry;
 mod route;
 mod runner;
 mod signal;
@@ -24,7 +29,9 @@ mod window;
 mod work;
 
 pub use application::{Application, ApplicationBuilder, BindingControl};
+pub(crate) use common::Common;
 pub(crate) use connect::{bind_waits, connect};
+pub use hooks::Hooks;
 pub(crate) use input::InputEntry;
 pub(crate) use layer::Layers;
 pub use layer::{HandlerCall, Layer, Next, SendCall, SendNext};

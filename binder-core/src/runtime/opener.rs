@@ -85,6 +85,7 @@ impl<'a> Opener<'a> {
         }
         binding.instance =
             Instance { index: self.resolved.stream.instance_index, count: self.resolved.stream.instance_count };
+        binding.tells_assignments = !self.shared.common.hooks.is_empty();
         check_consumer(&binding).map_err(|error| with_place(error, resolved, "consumer"))?;
         binder.check_consumer(&binding).map_err(|error| with_place(error, resolved, "destination"))?;
         Ok(InputEntry::new(
@@ -92,8 +93,7 @@ impl<'a> Opener<'a> {
             resolved.binder.as_str().into(),
             binder,
             ContentType::parse(&properties.content_type),
-            self.shared.codecs.clone(),
-            self.shared.layers.clone(),
+            &self.shared.common,
             properties.auto_startup,
         ))
     }
@@ -114,8 +114,7 @@ impl<'a> Opener<'a> {
         }
         binder.check_producer(&binding).map_err(|error| with_place(error, resolved, "destination"))?;
         let binder_name = resolved.binder.as_str().into();
-        let core =
-            OutputCore::new(binding, binder_name, binder, self.shared.codecs.clone(), self.shared.layers.clone());
+        let core = OutputCore::new(binding, binder_name, binder, self.shared.common.clone());
         Ok((core, properties.auto_startup))
     }
 }

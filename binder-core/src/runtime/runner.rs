@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::assigned::Assigned;
 use super::state::{BindingState, Command, StateCell};
 use super::work::Work;
 use crate::binder::{Consumer, LaneId, Received};
@@ -25,6 +26,7 @@ pub(crate) struct Runner<F, Fut> {
     pub(crate) work: Work<F, Fut>,
     pub(crate) control: watch::Receiver<Command>,
     pub(crate) state: StateCell,
+    pub(crate) assigned: Assigned,
     /// Lanes that are to be given back, and until when.
     pub(crate) revoked: Option<(Vec<LaneId>, Instant)>,
     /// Whether the consumer was told to pause.
@@ -46,10 +48,12 @@ where
         let deadline = Instant::now() + patience;
         self.drain(deadline).await?;
         let close = tokio::time::timeout_at(deadline + Duration::from_secs(1), self.consumer.close());
-        close.await.unwrap_or_else(|_| {
+        let closed = close.await.unwrap_or_else(|_| {
             tracing::warn!("the consumer did not close in time; what is unsettled is delivered again");
             Ok(())
-        })
+        });
+        self.assigned.remove_all();
+        closed
     }
 
     /// One turn: start what can be started, settle what is done, take what is there, else wait for what comes first.
@@ -79,7 +83,7 @@ where
     fn take_what_is_there(&mut self) -> Result<bool> {
         let max = self.work.room().min(BATCH);
         let Some(received) = self.consumer.try_recv_many(max)? else { return Ok(false) };
-        take(received, &mut self.work, &mut self.revoked);
+        take(received, &mut self.work, &mut self.revoked, &mut self.assigned);
         Ok(true)
     }
 
@@ -95,7 +99,7 @@ where
             }
             () = poll_fn(|context| self.work.poll_event(context)) => {}
             () = sleep_until(revoke_deadline) => {}
-            received = self.consumer.recv_many(max) => take(received?, &mut self.work, &mut self.revoked),
+            received = self.consumer.recv_many(max) => take(received?, &mut self.work, &mut self.revoked, &mut self.assigned),
         }
         Ok(())
     }
@@ -109,6 +113,7 @@ where
         self.consumer.release(lanes).await?;
         let lanes = std::mem::take(&mut self.revoked).map_or_else(Vec::new, |(lanes, _)| lanes);
         self.work.forget(&lanes);
+        self.assigned.remove(&lanes);
         Ok(())
     }
 
@@ -159,6 +164,7 @@ where
                 received = self.consumer.recv_many(BATCH) => {
                     if let Received::Lost(lanes) = received? {
                         self.work.forget(&lanes);
+                        self.assigned.remove(&lanes);
                     }
                 }
             }
@@ -172,14 +178,22 @@ where
     }
 }
 
-fn take<F, Fut>(received: Received<'_>, work: &mut Work<F, Fut>, revoked: &mut Option<(Vec<LaneId>, Instant)>)
-where
+fn take<F, Fut>(
+    received: Received<'_>,
+    work: &mut Work<F, Fut>,
+    revoked: &mut Option<(Vec<LaneId>, Instant)>,
+    assigned: &mut Assigned,
+) where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
     Fut: Future<Output = Verdict>,
 {
     match received {
         Received::Batch(view) => work.accept(&*view),
-        Received::Lost(lanes) => work.forget(&lanes),
+        Received::Assigned(lanes) => assigned.add(lanes),
+        Received::Lost(lanes) => {
+            work.forget(&lanes);
+            assigned.remove(&lanes);
+        }
         Received::Revoked(lanes) => {
             work.revoke(&lanes);
             let noted = revoked.get_or_insert_with(|| (Vec::new(), Instant::now() + REVOKE_TIMEOUT));

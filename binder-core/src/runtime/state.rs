@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::hooks::HookSet;
 use crate::binder::{BinderHealth, Status};
 use crate::binding::Direction;
 use crate::{Error, ErrorKind};
@@ -62,12 +63,55 @@ pub(crate) struct StateCell {
     unsettled_since: Arc<AtomicU64>,
     made: Instant,
     status: Status,
+    shown: Arc<Shown>,
+}
+
+/// The state that the hooks were told last.
+#[derive(Debug)]
+struct Shown {
+    channel: Arc<str>,
+    hooks: HookSet,
+    last: Mutex<BindingState>,
+}
+
+impl Shown {
+    /// Tells the hooks of a state, if it is another than before.
+    fn show(&self, state: &BindingState) {
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if *last == *state {
+                return;
+            }
+            last.clone_from(state);
+        }
+        self.hooks.tell(|hooks| hooks.on_state(&self.channel, state));
+    }
+}
+
+/// The binder's word on the connection counts while the binding runs.
+fn combine(phase: BindingState, health: &BinderHealth) -> BindingState {
+    match (phase, health) {
+        (BindingState::Running | BindingState::Paused, BinderHealth::Connecting(reason)) => {
+            BindingState::Connecting(reason.clone())
+        }
+        (phase, _) => phase,
+    }
 }
 
 impl StateCell {
-    pub(crate) fn new(status: Status) -> Self {
+    pub(crate) fn new(channel: Arc<str>, status: Status, hooks: HookSet) -> Self {
         let phase = Arc::new(watch::Sender::new(BindingState::Idle));
-        Self { phase, kind: Arc::default(), unsettled_since: Arc::default(), made: Instant::now(), status }
+        let shown = Arc::new(Shown { channel, hooks, last: Mutex::new(BindingState::Idle) });
+        if !shown.hooks.is_empty() {
+            let (phase, shown) = (Arc::clone(&phase), Arc::clone(&shown));
+            status.observe(move |health| shown.show(&combine(phase.borrow().clone(), health)));
+        }
+        Self { phase, kind: Arc::default(), unsettled_since: Arc::default(), made: Instant::now(), status, shown }
+    }
+
+    /// Returns the hooks that are told of this binding.
+    pub(crate) fn hooks(&self) -> &HookSet {
+        &self.shown.hooks
     }
 
     /// Returns the state without the binder's word on the connection.
@@ -100,21 +144,18 @@ impl StateCell {
 
     /// Returns the state; the binder's word on the connection counts while the binding runs.
     pub(crate) fn get(&self) -> BindingState {
-        let phase = self.phase.borrow().clone();
-        match (phase, self.status.get()) {
-            (BindingState::Running | BindingState::Paused, BinderHealth::Connecting(reason)) => {
-                BindingState::Connecting(reason)
-            }
-            (phase, _) => phase,
-        }
+        combine(self.phase(), &self.status.get())
     }
 
     pub(crate) fn set(&self, state: BindingState) {
-        self.phase.send_if_modified(|known| {
+        let changed = self.phase.send_if_modified(|known| {
             let changed = *known != state;
             *known = state;
             changed
         });
+        if changed && !self.hooks().is_empty() {
+            self.shown.show(&self.get());
+        }
     }
 
     /// Notes that the binding stopped for good, and why.

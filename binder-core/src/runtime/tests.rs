@@ -12,13 +12,16 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::aside::Exhausted;
+use super::assigned::Assigned;
+use super::hooks::HookSet;
+use super::retry::RetryPolicy;
 use super::runner::Runner;
 use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
 use crate::binder::{
     BatchView, Consumer, DeadLetter, DeadLetterSink, LaneId, Metadata, Parcel, Received, Status, Token,
 };
-use crate::config::{Backoff, Ordering};
+use crate::config::{Backoff, BreakerProperties, ConsumerProperties, Ordering};
 use crate::handler::{DeliveryRef, HandlerError, Verdict};
 use crate::message::{ContentType, HeaderValue, Headers};
 use crate::{Error, ErrorKind, Result};
@@ -239,8 +242,9 @@ struct Bench {
 fn settings() -> Settings {
     Settings {
         channel: "test".into(),
-        max_attempts: 3,
-        backoff: Backoff::default().jitter(0.0),
+        retry: RetryPolicy::new(&ConsumerProperties::default().backoff(Backoff::default().jitter(0.0))),
+        handler_timeout: Some(Duration::from_secs(300)),
+        breaker: BreakerProperties::default(),
         ordering: Ordering::Partition,
         concurrency: 1,
         prefetch: 100,
@@ -271,7 +275,7 @@ impl Bench {
         let shared = Arc::new(Shared::default());
         shared.push(Step::Batch(parcels));
         let (control, receiver) = watch::channel(Command::Run);
-        let state = StateCell::new(Status::new());
+        let state = StateCell::new("test".into(), Status::new(), HookSet::default());
         state.set(BindingState::Running);
         let (sender, calls) = mpsc::unbounded_channel();
         let open = Arc::new(Notify::new());
@@ -285,7 +289,9 @@ impl Bench {
         let exhausted = Exhausted::DeadLetter(Arc::clone(&graves) as Arc<dyn DeadLetterSink>);
         let work = Work::new(settings, invoke, exhausted, state.clone());
         let consumer = Box::new(Scripted { shared: Arc::clone(&shared), paused: false });
-        let runner = Runner { consumer, work, control: receiver, state: state.clone(), revoked: None, paused: false };
+        let assigned = Assigned::new("test".into(), state.clone());
+        let runner =
+            Runner { consumer, work, control: receiver, state: state.clone(), assigned, revoked: None, paused: false };
         let task = tokio::spawn(runner.run());
         Self { shared, control, state, calls, open, graves, task }
     }
@@ -542,4 +548,81 @@ async fn the_age_of_the_oldest_unsettled_delivery_is_known() {
     bench.shared.until(Told::Settle(1, 1)).await;
     quiet().await;
     assert_eq!(bench.state.oldest_unsettled(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_takes_too_long_is_ended_and_counts_as_failed() {
+    let settings = Settings { handler_timeout: Some(Duration::from_secs(10)), ..settings() };
+    let mut bench = Bench::start(settings, vec![parcel(1, "k", "sleep"), parcel(2, "k", "ok")]);
+    let start = Instant::now();
+    let calls = bench.calls::<4>().await;
+    let attempts = calls.iter().map(|(payload, attempt)| (payload.as_str(), *attempt)).collect::<Vec<_>>();
+    assert_eq!(attempts, [("sleep", 1), ("sleep", 2), ("sleep", 3), ("ok", 1)]);
+    assert_eq!(start.elapsed().as_secs(), 33, "three times 10 s, and the backoff of 1 s and 2 s");
+    bench.shared.until(Told::Settle(1, 2)).await;
+    assert_eq!(*bench.graves.letters.lock().expect("no panic"), [("sleep".to_owned(), 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_handler_has_its_own_time() {
+    let settings = Settings {
+        handler_timeout: Some(Duration::from_secs(61)),
+        ordering: Ordering::Key,
+        concurrency: 2,
+        ..settings()
+    };
+    let mut bench = Bench::start(settings, vec![parcel(1, "a", "sleep")]);
+    bench.call().await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    bench.shared.push(Step::Batch(vec![parcel(2, "b", "sleep")]));
+    bench.call().await;
+    bench.shared.until(Told::Settle(1, 2)).await;
+    assert!(bench.no_call(), "neither was late");
+}
+
+fn with_breaker() -> Settings {
+    let breaker = BreakerProperties::default().failure_rate(0.5).calls(2u32).open(Duration::from_secs(20));
+    Settings { breaker, ordering: Ordering::None, concurrency: 4, ..settings() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_starts_no_handler_and_stops_the_intake() {
+    let parcels = vec![parcel(1, "a", "permanent"), parcel(2, "b", "permanent"), parcel(3, "c", "ok")];
+    let mut bench = Bench::start(with_breaker(), parcels);
+    bench.calls::<2>().await;
+    bench.shared.until(Told::Pause).await;
+    assert!(bench.no_call(), "the third waits");
+    let BindingState::Degraded(why) = bench.state.phase() else { panic!("{:?}", bench.state.phase()) };
+    assert!(why.contains("2 of the last 2 calls failed"), "{why}");
+    bench.shared.push(Step::Batch(vec![parcel(4, "d", "ok")]));
+    tokio::time::sleep(Duration::from_secs(19)).await;
+    assert!(bench.no_call());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_succeeds_closes_the_breaker() {
+    let parcels = vec![parcel(1, "a", "permanent"), parcel(2, "b", "permanent"), parcel(3, "c", "ok")];
+    let mut bench = Bench::start(with_breaker(), parcels);
+    let start = Instant::now();
+    let calls = bench.calls::<3>().await;
+    assert_eq!(calls[2].0, "ok");
+    assert_eq!(start.elapsed().as_secs(), 20);
+    bench.shared.until(Told::Settle(1, 3)).await;
+    bench.shared.push(Step::Batch(vec![parcel(4, "d", "ok"), parcel(5, "e", "ok")]));
+    bench.shared.until(Told::Settle(1, 5)).await;
+    assert_eq!(bench.state.phase(), BindingState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_fails_opens_the_breaker_again_and_is_alone() {
+    let parcels = (1..=5).map(|n| parcel(n, "k", "permanent")).collect();
+    let mut bench = Bench::start(with_breaker(), parcels);
+    bench.calls::<2>().await;
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    bench.call().await;
+    assert!(bench.no_call(), "one probe at a time");
+    tokio::time::sleep(Duration::from_secs(19)).await;
+    assert!(bench.no_call());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    bench.call().await;
 }

@@ -16,13 +16,14 @@ use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, Sleep};
 
 use super::aside::{Aside, Exhausted};
-use super::backoff;
+use super::breaker::Breaker;
 use super::lanes::{LaneIndex, LaneKey, LaneState, Lanes, Task};
+use super::retry::RetryPolicy;
 use super::slots::{SlotIndex, Slots, Started};
-use super::state::StateCell;
+use super::state::{BindingState, StateCell};
 use super::window::SettlementWindow;
 use crate::binder::{BatchView, LaneId};
-use crate::config::{Backoff, Ordering};
+use crate::config::{BreakerProperties, Ordering};
 use crate::handler::{DeliveryRef, HandlerError, Verdict};
 use crate::{Error, ErrorKind};
 
@@ -30,8 +31,10 @@ use crate::{Error, ErrorKind};
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) channel: Arc<str>,
-    pub(crate) max_attempts: u32,
-    pub(crate) backoff: Backoff,
+    pub(crate) retry: RetryPolicy,
+    /// How long a call may take; none is for ever.
+    pub(crate) handler_timeout: Option<Duration>,
+    pub(crate) breaker: BreakerProperties,
     pub(crate) ordering: Ordering,
     pub(crate) concurrency: usize,
     pub(crate) prefetch: usize,
@@ -48,7 +51,15 @@ pub(crate) struct Work<F, Fut> {
     invoke: F,
     window: SettlementWindow,
     slots: Slots<Fut>,
-    running: Vec<Option<Task>>,
+    running: Vec<Option<Running>>,
+    /// When the first of the running calls is late; looked at again then.
+    first_late: Option<Instant>,
+    late: Pin<Box<Sleep>>,
+    breaker: Option<Breaker>,
+    /// When the breaker lets a call start again.
+    reopen: Pin<Box<Sleep>>,
+    /// Whether the breaker lets no call start.
+    held: bool,
     lanes: Lanes,
     timers: BinaryHeap<Reverse<(Instant, LaneIndex)>>,
     sleep: Pin<Box<Sleep>>,
@@ -60,6 +71,12 @@ pub(crate) struct Work<F, Fut> {
     stop: Option<Error>,
 }
 
+/// A call that has been started and is not done.
+struct Running {
+    task: Task,
+    deadline: Option<Instant>,
+}
+
 impl<F, Fut> Work<F, Fut>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
@@ -68,10 +85,15 @@ where
     pub(crate) fn new(settings: Settings, invoke: F, exhausted: Exhausted, state: StateCell) -> Self {
         Self {
             slots: Slots::new(settings.concurrency),
+            breaker: Breaker::new(&settings.breaker),
+            reopen: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            held: false,
             settings,
             invoke,
             window: SettlementWindow::default(),
             running: Vec::new(),
+            first_late: None,
+            late: Box::pin(tokio::time::sleep(Duration::ZERO)),
             lanes: Lanes::default(),
             timers: BinaryHeap::new(),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -91,12 +113,26 @@ where
 
     /// Returns how many deliveries may still be received.
     pub(crate) fn room(&self) -> usize {
-        self.settings.prefetch.saturating_sub(self.window.unsettled())
+        if self.held {
+            return 0;
+        }
+        let room = self.settings.prefetch.saturating_sub(self.window.unsettled());
+        if self.breaker.is_some() { self.room_for_probe(room) } else { room }
+    }
+
+    /// While the breaker probes one delivery is enough, if none waits already.
+    #[cold]
+    fn room_for_probe(&self, room: usize) -> usize {
+        if self.breaker.as_ref().is_some_and(Breaker::probes) {
+            room.min(usize::from(self.lanes.is_empty()))
+        } else {
+            room
+        }
     }
 
     /// Returns whether intake should start again after it was stopped for want of room.
     pub(crate) fn has_room_again(&self) -> bool {
-        self.window.unsettled() <= self.settings.prefetch * 3 / 4
+        self.window.unsettled() <= self.settings.prefetch * 3 / 4 && self.room() > 0
     }
 
     /// Returns whether no handler runs and no dead letter is on its way.
@@ -106,12 +142,18 @@ where
 
     /// Returns whether something may happen without a new delivery.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.is_idle() || !self.timers.is_empty()
+        !self.is_idle() || !self.timers.is_empty() || self.held
     }
 
     /// Returns whether a handler can be started now.
     pub(crate) fn can_start(&self) -> bool {
-        self.lanes.has_ready() && !self.slots.is_full()
+        self.lanes.has_ready() && !self.is_full()
+    }
+
+    /// Returns whether no call may be started, for want of a place or because of the breaker.
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.held || self.slots.is_full()
     }
 
     /// Returns why the binding must stop, if it must.
@@ -124,7 +166,7 @@ where
         let mut next = 0;
         while next < view.len() {
             let end = if self.lanes.is_empty() { view.run_end(next) } else { next + 1 };
-            if !self.lanes.is_empty() || self.slots.is_full() {
+            if !self.lanes.is_empty() || self.is_full() {
                 self.accept_beside_others(view, next);
                 next += 1;
             } else {
@@ -143,7 +185,7 @@ where
             let task = self.detach(view, index, lane);
             self.window.receive(task.parcel.token);
             self.lanes.push_back(task);
-        } else if self.lanes.has_ready() || self.slots.is_full() {
+        } else if self.lanes.has_ready() || self.is_full() {
             let task = self.detach_to_new_lane(view, index);
             self.window.receive(task.parcel.token);
             self.lanes.push_back(task);
@@ -157,11 +199,13 @@ where
     /// The deliveries are of one lane, of which nothing is unfinished before them, so the last that passed settles them all.
     #[inline]
     fn run_in_place(&mut self, view: &dyn BatchView, first: usize, end: usize) -> usize {
+        let end = if self.breaker.is_some() { first + 1 } else { end };
         let mut delivery = DeliveryRef { view, index: first, attempt: 1, channel: &self.settings.channel };
         let stopped = start(&mut self.slots, &self.invoke, &mut delivery, end);
         let index = delivery.index;
         if index > first {
             self.window.pass(view.token(index - 1));
+            self.note_success();
         }
         match stopped {
             None => index,
@@ -182,7 +226,7 @@ where
     /// Starts handlers of waiting lanes, at most `max`.
     pub(crate) fn pump(&mut self, max: usize) {
         for _ in 0..max {
-            if self.slots.is_full() {
+            if self.is_full() {
                 return;
             }
             let Some(task) = self.lanes.next_ready() else { return };
@@ -205,12 +249,49 @@ where
         if self.running.len() <= slot {
             self.running.resize_with(slot + 1, || None);
         }
-        self.running[slot] = Some(task);
+        let deadline = self.settings.handler_timeout.map(|wait| Instant::now() + wait);
+        if self.first_late.is_none() {
+            self.first_late = deadline;
+        }
+        self.running[slot] = Some(Running { task, deadline });
+        if let Some(breaker) = &mut self.breaker {
+            breaker.started();
+            self.held = breaker.holds();
+        }
+    }
+
+    #[inline]
+    fn note_success(&mut self) {
+        if self.breaker.is_some() {
+            self.note_success_in_breaker();
+        }
+    }
+
+    #[cold]
+    fn note_success_in_breaker(&mut self) {
+        let Some(breaker) = &mut self.breaker else { return };
+        if breaker.succeeded(1) {
+            tracing::info!(channel = %self.settings.channel, "the breaker closes: the probe succeeded");
+            self.state.set(BindingState::Running);
+        }
+        self.held = breaker.holds();
+    }
+
+    fn note_failure(&mut self) {
+        let Some(breaker) = &mut self.breaker else { return };
+        if let Some(why) = breaker.failed(Instant::now()) {
+            tracing::error!(channel = %self.settings.channel, "no handler starts: {why}");
+            self.state.set(BindingState::Degraded(why));
+        }
+        self.held = breaker.holds();
     }
 
     fn complete(&mut self, task: Task, verdict: Verdict) {
         match verdict.map_err(HandlerError::into_error) {
-            Ok(()) => self.finish(&task),
+            Ok(()) => {
+                self.note_success();
+                self.finish(&task);
+            }
             Err(None) => self.lanes.retry_now(Task { attempt: task.attempt + 1, ..task }),
             Err(Some(error)) => self.fail(task, error),
         }
@@ -223,10 +304,9 @@ where
 
     #[cold]
     fn fail(&mut self, task: Task, error: Error) {
+        self.note_failure();
         let channel = &self.settings.channel;
-        if error.is_retryable() && task.attempt < self.settings.max_attempts {
-            let drawn = backoff::wait(&self.settings.backoff, task.attempt, &mut self.random);
-            let wait = error.retry_after().unwrap_or(drawn);
+        if let Some(wait) = self.settings.retry.wait(&error, task.attempt, &mut self.random) {
             tracing::warn!(%channel, attempt = task.attempt, ?wait, "attempt failed, will be tried again: {error:?}");
             self.timers.push(Reverse((Instant::now() + wait, task.lane)));
             return self.lanes.wait(Task { attempt: task.attempt + 1, ..task });
@@ -236,7 +316,8 @@ where
             Exhausted::DeadLetter(sink) => {
                 tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
                 self.lanes.set_state(task.lane, LaneState::Aside);
-                let aside = Aside { sink: Arc::clone(sink), state: self.state.clone(), attempts };
+                let aside =
+                    Aside { channel: Arc::clone(channel), sink: Arc::clone(sink), state: self.state.clone(), attempts };
                 self.aside.push(Box::pin(aside.send(task, error.permanent())));
             }
             Exhausted::Discard => {
@@ -256,7 +337,7 @@ where
         let mut progress = false;
         while let Poll::Ready((slot, verdict)) = self.slots.poll_done(context) {
             progress = true;
-            if let Some(task) = self.running[slot].take() {
+            if let Some(Running { task, .. }) = self.running[slot].take() {
                 self.complete(task, verdict);
             }
         }
@@ -268,6 +349,8 @@ where
             }
         }
         progress |= self.poll_timers(context);
+        progress |= self.first_late.is_some() && self.poll_late(context);
+        progress |= self.held && self.poll_breaker(context);
         if progress || self.can_start() { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -285,6 +368,51 @@ where
             progress = true;
         }
         progress
+    }
+
+    /// Ends calls that take longer than they may: they count as failed.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        while let Some(first_late) = self.first_late {
+            if self.late.deadline() != first_late {
+                self.late.as_mut().reset(first_late);
+            }
+            if self.late.as_mut().poll(context).is_pending() {
+                break;
+            }
+            progress |= self.end_late(Instant::now());
+            self.first_late = self.running.iter().flatten().filter_map(|running| running.deadline).min();
+        }
+        progress
+    }
+
+    #[cold]
+    fn end_late(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        for slot in 0..self.running.len() {
+            let is_late = |running: &mut Running| running.deadline.is_some_and(|deadline| deadline <= now);
+            let Some(Running { task, .. }) = self.running[slot].take_if(is_late) else { continue };
+            self.slots.cancel(slot);
+            self.fail(task, late(self.settings.handler_timeout.unwrap_or_default()));
+            progress = true;
+        }
+        progress
+    }
+
+    #[cold]
+    fn poll_breaker(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(until) = self.breaker.as_ref().and_then(Breaker::open_until) else { return false };
+        if self.reopen.deadline() != until {
+            self.reopen.as_mut().reset(until);
+        }
+        if self.reopen.as_mut().poll(context).is_pending() {
+            return false;
+        }
+        if let Some(breaker) = &mut self.breaker {
+            breaker.tick(Instant::now());
+            self.held = breaker.holds();
+        }
+        true
     }
 
     /// Drops what has not been started, in all lanes: it stays unsettled and is delivered again.
@@ -306,7 +434,7 @@ where
 
     /// Returns whether a handler runs for one of these lanes.
     pub(crate) fn runs_in(&self, lanes: &[LaneId]) -> bool {
-        let running = self.running.iter().flatten().any(|task| lanes.contains(&task.parcel.token.lane));
+        let running = self.running.iter().flatten().any(|running| lanes.contains(&running.task.parcel.token.lane));
         running || !self.aside.is_empty()
     }
 
@@ -339,6 +467,14 @@ where
         let value = view.header(index, name)?;
         Some(value.as_bytes().map_or_else(|| value.to_text().into(), Bytes::copy_from_slice))
     }
+}
+
+/// Makes the error of a handler that takes too long.
+#[cold]
+pub(super) fn late(patience: Duration) -> Error {
+    let patience = humantime::format_duration(patience);
+    Error::new(ErrorKind::Timeout, format!("the handler was not done within `handler-timeout` ({patience})"))
+        .retryable()
 }
 
 /// Decodes deliveries and starts their handlers, one after the other, until one does not succeed at once or `end` is reached. `delivery` then

@@ -33,6 +33,13 @@ fn every_property_of_a_binding_is_shown_with_its_origin() {
           multiplier: 2.0
           max: 10s
           jitter: 0.0 # inline yaml:2
+        handler-timeout: 5m
+        permanent-errors: []
+        retryable-errors: []
+        breaker:
+          failure-rate: 0.0
+          calls: 20
+          open: 10s
         retry: in-place
         ordering: partition
         concurrency: 1

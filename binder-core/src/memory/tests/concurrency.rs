@@ -64,7 +64,7 @@ async fn read_some(binder: MemoryBinder, seen: &Mutex<Seen>, lifetime: u32) {
                 }
             }
             Received::Revoked(lanes) => revoked = lanes,
-            Received::Lost(lanes) => panic!("{lanes:?}"),
+            other => panic!("{other:?}"),
         }
         consumer.release(&revoked).await.unwrap();
         if batch + 1 == lifetime && lifetime.is_multiple_of(2) {
