@@ -29,9 +29,12 @@ async fn a_forbidden_destination_says_which_characters_and_where_it_was_set() {
 
 #[tokio::test]
 async fn a_property_that_is_refused_says_where_it_was_set() {
-    let error = refused("stream:\n  bindings:\n    input:\n      consumer: { key: payload.id }\n").await;
-    assert!(error.message().contains("`payload.id`"), "{error}");
-    assert_eq!(error.context("configured in"), Some("inline yaml:4"), "{error}");
+    for (line, kind) in [("key: payload.id", ErrorKind::Config), ("retry: delayed", ErrorKind::Unsupported)] {
+        let text = format!("stream:\n  bindings:\n    input:\n      consumer:\n        {line}\n");
+        let error = started(&text).await.expect_err("it is wrong");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(error.context("configured in"), Some("inline yaml:5"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ impl<'a> Opener<'a> {
         binding.instance =
             Instance { index: self.resolved.stream.instance_index, count: self.resolved.stream.instance_count };
         binding.tells_assignments = !self.shared.common.hooks.is_empty();
-        check_consumer(&binding).map_err(|error| with_place(error, resolved, "consumer"))?;
+        check_consumer(&binding).map_err(|(key, error)| with_place(error, resolved, key))?;
         binder.check_consumer(&binding).map_err(|error| with_place(error, resolved, "destination"))?;
         Ok(InputEntry::new(
             binding,
@@ -127,18 +127,19 @@ fn with_place(error: Error, binding: &ResolvedBinding, key: &str) -> Error {
     }
 }
 
-/// Refuses what this version of the runtime does not do.
-fn check_consumer(binding: &ConsumerBinding) -> Result<()> {
+/// Refuses what this version of the runtime does not do; names the key that asks for it.
+fn check_consumer(binding: &ConsumerBinding) -> Result<(), (&'static str, Error)> {
     let properties = &binding.properties;
     if properties.retry == RetryMode::Delayed {
-        return Err(Error::new(ErrorKind::Unsupported, "`retry: delayed` is not supported yet; use `retry: in-place`"));
+        let message = "`retry: delayed` is not supported yet; use `retry: in-place`";
+        return Err(("consumer.retry", Error::new(ErrorKind::Unsupported, message)));
     }
     match properties.key.as_deref() {
         None => Ok(()),
         Some(key) if key.strip_prefix("header.").is_some_and(|name| !name.is_empty()) => Ok(()),
         Some(key) => {
             let message = format!("`consumer.key` is `{key}`; it must be `header.<name>`");
-            Err(Error::new(ErrorKind::Config, message))
+            Err(("consumer.key", Error::new(ErrorKind::Config, message)))
         }
     }
 }
