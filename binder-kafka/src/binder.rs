@@ -19,6 +19,7 @@ use crate::config::{KafkaConsumerProperties, KafkaProducerProperties, KafkaPrope
 use crate::consumer::{Client, KafkaConsumer};
 use crate::dead_letters::KafkaDeadLetters;
 use crate::link::{Link, Shared, lock};
+use crate::partitions::Partitions;
 use crate::producer::KafkaProducer;
 use crate::provision::{Provisioner, Wanted, check_name, dead_letter_topic};
 use crate::rebalance::Group;
@@ -141,14 +142,15 @@ impl KafkaBinder {
         let own: KafkaProducerProperties = binding.section.read()?;
         let provisioner = self.provisioner(&own.configuration, self.link(&binding.channel, &binding.status))?;
         let wanted = self.wanted(&binding.destination, binding.properties.partition_count, &own.topic);
-        provisioner.ensure(wanted, binding.provision).await?;
+        let found = provisioner.ensure(wanted, binding.provision).await?;
         provisioner.finish().await?;
         let link = self.link(&binding.channel, &binding.status);
         let config = settings::producer(&self.properties, &own, binding);
         let sender = Sender::new(&config, binding.properties.window, link.clone())?;
         link.up();
-        let (shared, mode) = (Arc::clone(&self.shared), binding.properties.header_mode);
-        Ok(KafkaProducer::new(sender, shared, &binding.destination, &binding.content_type, mode))
+        let count = found.unwrap_or(binding.properties.partition_count);
+        let partitions = Partitions::new(&binding.destination, count, &config);
+        Ok(KafkaProducer::new(sender, Arc::clone(&self.shared), binding, partitions))
     }
 
     fn check_open(&self) -> Result<()> {

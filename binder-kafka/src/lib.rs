@@ -21,6 +21,7 @@ mod error;
 mod headers;
 mod lanes;
 mod link;
+mod partitions;
 mod producer;
 mod provision;
 mod rebalance;

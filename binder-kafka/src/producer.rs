@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, ready};
 
-use binder_core::binder::{Outgoing, OutgoingBatch, Producer, Receipts, TrySend};
+use binder_core::binder::{Outgoing, OutgoingBatch, Producer, ProducerBinding, Receipts, TrySend};
 use binder_core::config::HeaderMode;
 use binder_core::message::{ContentType, Headers};
 use binder_core::{Error, ErrorKind, Result};
@@ -16,6 +16,7 @@ use rdkafka::message::OwnedHeaders;
 
 use crate::headers;
 use crate::link::Shared;
+use crate::partitions::Partitions;
 use crate::sender::{Record, Sender};
 
 /// Sends to the topic of one binding.
@@ -23,6 +24,7 @@ pub(crate) struct KafkaProducer {
     sender: Sender,
     shared: Arc<Shared>,
     topic: String,
+    partitions: Partitions,
     headers: Option<Common>,
     closed: AtomicBool,
     /// The client's buffer is full although the window is not.
@@ -36,19 +38,14 @@ struct Common {
 }
 
 impl KafkaProducer {
-    pub(crate) fn new(
-        sender: Sender,
-        shared: Arc<Shared>,
-        topic: &str,
-        content_type: &ContentType,
-        header_mode: HeaderMode,
-    ) -> Self {
-        let headers = (header_mode != HeaderMode::None).then(|| Common {
+    pub(crate) fn new(sender: Sender, shared: Arc<Shared>, binding: &ProducerBinding, partitions: Partitions) -> Self {
+        let content_type = &binding.content_type;
+        let headers = (binding.properties.header_mode != HeaderMode::None).then(|| Common {
             content_type: content_type.clone(),
             headers: headers::write(content_type, &Headers::new()),
         });
         let (closed, stalled) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { sender, shared, topic: topic.to_owned(), headers, closed, stalled }
+        Self { sender, shared, topic: binding.destination.clone(), partitions, headers, closed, stalled }
     }
 
     fn receipts(&self) -> &Receipts {
@@ -146,6 +143,10 @@ impl Producer for KafkaProducer {
             self.stalled.store(false, SeqCst);
         }
         self.receipts().poll_room(context).map(Ok)
+    }
+
+    fn partitions(&self) -> Option<u32> {
+        Some(self.partitions.count(self.sender.asks_for_partitions(&self.topic)))
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

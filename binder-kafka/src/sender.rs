@@ -97,6 +97,16 @@ impl Sender {
         cause.rdkafka_error_code() == Some(Code::QueueFull) && payload.map_or(0, <[u8]>::len) <= self.buffer
     }
 
+    /// Returns what asks the broker how many partitions a topic has; it may block.
+    pub(crate) fn asks_for_partitions(&self, topic: &str) -> impl FnOnce() -> Option<u32> + Send + 'static {
+        let (client, topic) = (Arc::downgrade(&self.client), topic.to_owned());
+        move || {
+            let metadata = client.upgrade()?.client().fetch_metadata(Some(&topic), PROBE_PATIENCE).ok()?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic)?;
+            u32::try_from(found.partitions().len()).ok().filter(|count| *count > 0)
+        }
+    }
+
     pub(crate) fn receipts(&self) -> &Receipts {
         &self.client.context().receipts
     }

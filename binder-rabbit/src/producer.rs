@@ -26,6 +26,7 @@ pub(crate) struct RabbitProducer {
     destination: String,
     route: Arc<Route>,
     partitions: Vec<Arc<Route>>,
+    partition_count: u32,
     with_headers: bool,
     delivery_mode: u8,
 }
@@ -60,6 +61,7 @@ impl RabbitProducer {
             destination: destination.clone(),
             route,
             partitions,
+            partition_count: properties.partition_count,
             with_headers: properties.header_mode == HeaderMode::Headers,
             delivery_mode: settings.delivery_mode.number(),
         })
@@ -126,6 +128,10 @@ impl Producer for RabbitProducer {
 
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
         self.publisher.poll_room(context)
+    }
+
+    fn partitions(&self) -> Option<u32> {
+        Some(self.partition_count)
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {

@@ -34,6 +34,11 @@ pub trait Producer: fmt::Debug + Send + Sync + 'static {
     /// Ready when there is room in the window again. The waker is woken then, or earlier.
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<()>>;
 
+    /// Returns how many partitions the destination has now, where messages can be sent to one of them; may grow.
+    fn partitions(&self) -> Option<u32> {
+        None
+    }
+
     /// Waits until every receipt has resolved.
     fn flush(&self) -> BoxFuture<'_, Result<()>>;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::partition::{PartitionKey, partition_of};
 use crate::binder::{OutgoingBatch, Producer, ProducerBinding, SharedBinder};
 use crate::codec::Encode;
 use crate::message::ContentType;
@@ -23,6 +24,8 @@ pub(crate) struct OutputCore {
     pub(crate) binder_name: Arc<str>,
     pub(crate) common: Common,
     pub(crate) state: StateCell,
+    /// By what partitions are chosen, if it is not the broker's client that does.
+    pub(crate) partition_key: Option<PartitionKey>,
     binder: SharedBinder,
     producer: OnceLock<Arc<dyn Producer>>,
     started: AtomicBool,
@@ -68,6 +71,7 @@ impl OutputCore {
     pub(crate) fn new(binding: ProducerBinding, binder_name: Arc<str>, binder: SharedBinder, common: Common) -> Self {
         Self {
             state: StateCell::new(Arc::clone(&binding.channel), binding.status.clone(), common.hooks.clone()),
+            partition_key: binding.properties.partition_key.as_deref().and_then(PartitionKey::parse),
             binding,
             binder_name,
             common,
@@ -152,6 +156,15 @@ impl OutputCore {
     ) -> Result<bool> {
         let Some(payload) = payload else { return Ok(false) };
         payload.encode(&self.common.codecs, content_type, out).map(|()| true)
+    }
+
+    /// Returns the partition of a hash code.
+    #[cold]
+    pub(crate) fn partition_of(&self, producer: &dyn Producer, hash: i32) -> Result<u32> {
+        let count = producer.partitions().ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "the binder has no partitions, but the message has a partition key")
+        })?;
+        Ok(partition_of(hash, count))
     }
 
     pub(crate) fn deadline(&self) -> Instant {

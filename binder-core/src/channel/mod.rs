@@ -6,6 +6,7 @@ mod core;
 mod input;
 mod key;
 mod output;
+mod partition;
 mod ready_made;
 mod send_all;
 
@@ -13,6 +14,7 @@ pub(crate) use self::core::OutputCore;
 pub use input::{Input, Pulled};
 pub use key::{Key, KeyOf};
 pub use output::{Draft, Output};
+pub(crate) use partition::{PartitionKey, hash_at};
 pub use ready_made::{ProcessorBinding, SinkBinding, SourceBinding};
 pub use send_all::SendAllError;
 

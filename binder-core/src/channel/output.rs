@@ -10,13 +10,14 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::core::{OutputCore, with_buffers};
+use super::partition::hash_of;
 use super::send_all::SendAllError;
 use super::{Key, KeyOf};
 use crate::binder::{BatchFailures, Outgoing, Producer, Receipt, TrySend};
 use crate::codec::Encode;
 use crate::message::{ContentType, HeaderValue, Headers, Message, Name};
 use crate::runtime::{Layer, Layers, SendCall};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Messages that the `futures::Sink` of an output collects before it sends them.
 const SINK_BATCH: usize = 128;
@@ -56,6 +57,8 @@ pub(super) struct Around<'a> {
     pub(super) headers: &'a Headers,
     pub(super) content_type: Option<&'a ContentType>,
     pub(super) partition: Option<u32>,
+    /// Hash code of a partition key that the sender gave.
+    pub(super) hash: Option<i32>,
 }
 
 /// What became of a send that waits for nothing.
@@ -76,6 +79,7 @@ impl<'a> Around<'a> {
             headers: message.headers(),
             content_type: message.content_type(),
             partition: message.partition(),
+            hash: None,
         }
     }
 }
@@ -84,12 +88,13 @@ impl Around<'_> {
     /// Returns whether there is nothing but perhaps a key.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
-        self.headers.is_empty() && self.content_type.is_none() && self.partition.is_none()
+        self.headers.is_empty() && self.content_type.is_none() && self.partition.is_none() && self.hash.is_none()
     }
 }
 
 impl Around<'static> {
-    pub(super) const NOTHING: Self = Self { key: None, headers: &NO_HEADERS, content_type: None, partition: None };
+    pub(super) const NOTHING: Self =
+        Self { key: None, headers: &NO_HEADERS, content_type: None, partition: None, hash: None };
 }
 
 impl<T> Output<T> {
@@ -160,12 +165,21 @@ impl<T: Encode> Output<T> {
             headers: Headers::new(),
             content_type: None,
             partition: None,
+            hash: None,
         }
     }
 
     /// Starts a message without payload.
     pub fn tombstone(&self) -> Draft<'_, T> {
-        Draft { output: self, payload: None, key: None, headers: Headers::new(), content_type: None, partition: None }
+        Draft {
+            output: self,
+            payload: None,
+            key: None,
+            headers: Headers::new(),
+            content_type: None,
+            partition: None,
+            hash: None,
+        }
     }
 
     /// Sends a message.
@@ -259,14 +273,49 @@ impl<T: Encode> Output<T> {
             let content_type = around.content_type.unwrap_or(&self.core.binding.content_type);
             self.core.write(payload, content_type, buffer)?;
             let key = self.key(payload, around.key, key_buffer);
+            let partition = if self.chooses_partition(&around) {
+                Some(self.choose_partition(producer, payload, Around { key, ..around })?)
+            } else {
+                around.partition
+            };
             producer.try_send(Outgoing {
                 payload: payload.map(|_| buffer.as_slice()),
                 key,
                 content_type,
                 headers: around.headers,
-                partition: around.partition,
+                partition,
             })
         })
+    }
+
+    /// Returns whether it is here that the partition is chosen.
+    #[inline]
+    pub(super) fn chooses_partition(&self, around: &Around<'_>) -> bool {
+        (self.core.partition_key.is_some() || around.hash.is_some()) && around.partition.is_none()
+    }
+
+    /// Returns the partition of a message by Spring's formula.
+    #[cold]
+    pub(super) fn choose_partition(
+        &self,
+        producer: &dyn Producer,
+        payload: Option<&T>,
+        around: Around<'_>,
+    ) -> Result<u32> {
+        let hash = match (around.hash, &self.core.partition_key) {
+            (Some(hash), _) => hash,
+            (None, Some(key)) => key.hash(around.key, around.headers, |path| {
+                let payload = payload.ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Codec,
+                        "a tombstone has no partition key; give it a partition or a key of its own",
+                    )
+                })?;
+                payload.hash_code(path)
+            })?,
+            (None, None) => return Err(Error::new(ErrorKind::Unexpected, "nothing to choose a partition by")),
+        };
+        self.core.partition_of(producer, hash)
     }
 
     #[inline]
@@ -299,7 +348,17 @@ impl<T: Encode> Output<T> {
         let send = move |call: SendCall| -> BoxFuture<'_, Result<()>> {
             Box::pin(async move {
                 let around = Around { key: key.as_deref(), headers: &call.headers, ..around };
-                core.transmit_encoded(call.payload.as_deref(), content_type, around).await
+                let deadline = core.deadline();
+                let producer = core.wait_bound(deadline).await?;
+                let partition = if self.chooses_partition(&around) {
+                    Some(self.choose_partition(producer, payload, around).map_err(|error| core.in_context(error))?)
+                } else {
+                    around.partition
+                };
+                let Around { key, headers, .. } = around;
+                let payload = call.payload.as_deref();
+                let message = Outgoing { payload, key, content_type, headers, partition };
+                core.transmit_encoded(producer, message, deadline).await
             })
         };
         self.layers.send(call, Box::new(send)).await
@@ -308,18 +367,11 @@ impl<T: Encode> Output<T> {
 
 impl OutputCore {
     async fn transmit_encoded(
-        self: &Arc<Self>,
-        payload: Option<&[u8]>,
-        content_type: &ContentType,
-        around: Around<'_>,
+        &self,
+        producer: &dyn Producer,
+        message: Outgoing<'_>,
+        deadline: tokio::time::Instant,
     ) -> Result<()> {
-        let deadline = self.deadline();
-        let producer = match self.bound() {
-            Some(producer) => producer,
-            None => self.wait_bound(deadline).await?,
-        };
-        let message =
-            Outgoing { payload, key: around.key, content_type, headers: around.headers, partition: around.partition };
         let sent = loop {
             match producer.try_send(message) {
                 Ok(TrySend::Sent(receipt)) => break receipt.await.map_err(BatchFailures::into_first),
@@ -340,6 +392,7 @@ pub struct Draft<'a, T> {
     headers: Headers,
     content_type: Option<ContentType>,
     partition: Option<u32>,
+    hash: Option<Result<i32>>,
 }
 
 impl<T: Encode> Draft<'_, T> {
@@ -368,9 +421,20 @@ impl<T: Encode> Draft<'_, T> {
         self
     }
 
+    /// Chooses the partition by a key of its own, with Spring's formula over Java's hash codes; wins over the binding's `partition-key`.
+    ///
+    /// The key is text, an integer, a number, a boolean, a UUID or a list of these; its type must be that which a Java producer uses: `i32` is an
+    /// `Integer`, `i64` a `Long`. Sending fails if it is something else.
+    pub fn partition_key(mut self, key: &(impl serde::Serialize + ?Sized)) -> Self {
+        self.hash = Some(hash_of(key));
+        self
+    }
+
     /// Sends the message.
     pub async fn send(self) -> Result<()> {
+        let hash = self.hash.transpose().map_err(|error| self.output.core.in_context(error))?;
         let around = Around {
+            hash,
             key: self.key.as_deref(),
             headers: &self.headers,
             content_type: self.content_type.as_ref(),

@@ -174,7 +174,7 @@ impl<'a, T: Encode> Pipeline<'a, T> {
 
     #[inline]
     fn push(&mut self, payload: Option<&T>, around: Around<'_>) {
-        let pushed = if around.is_plain() && !self.output.has_key() {
+        let pushed = if around.is_plain() && !self.output.has_key() && !self.output.chooses_partition(&around) {
             let core = self.output.core();
             self.batch.push(around.key, |out| core.write(payload, &core.binding.content_type, out))
         } else {
@@ -191,11 +191,17 @@ impl<'a, T: Encode> Pipeline<'a, T> {
         let core = self.output.core();
         let content_type = around.content_type.unwrap_or(&core.binding.content_type);
         super::core::with_buffers(|_, buffer| {
+            let key = self.output.key(payload, around.key, buffer);
+            let partition = if self.output.chooses_partition(&around) {
+                Some(self.output.choose_partition(self.producer, payload, Around { key, ..around })?)
+            } else {
+                around.partition
+            };
             let envelope = Envelope {
-                key: self.output.key(payload, around.key, buffer),
+                key,
                 headers: around.headers.clone(),
                 content_type: around.content_type.filter(|own| **own != core.binding.content_type).cloned(),
-                partition: around.partition,
+                partition,
             };
             self.batch.push_with(envelope, |out| core.write(payload, content_type, out))
         })

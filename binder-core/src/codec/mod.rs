@@ -37,6 +37,12 @@ use crate::{Error, ErrorKind, Result};
 pub trait Encode: Send + Sync + 'static {
     /// Appends the bytes of this payload in the given content type. After an error `out` may end with a part of them.
     fn encode(&self, codecs: &Codecs, content_type: &ContentType, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Returns the hash code that Java gives to a field of this payload, by which its partition is chosen; an empty path is the payload.
+    ///
+    /// # Errors
+    /// [`Codec`](ErrorKind::Codec) if there is no such field, or it has no hash code.
+    fn hash_code(&self, path: &[String]) -> Result<i32>;
 }
 
 /// A payload that can be received: every `DeserializeOwned` type.
@@ -109,6 +115,10 @@ impl<T: Serialize + Send + Sync + 'static> Encode for T {
             return serde_json::to_writer(out, self).map_err(|cause| json::unwritten(content_type, &cause));
         }
         encode_other(self, codecs, content_type, out)
+    }
+
+    fn hash_code(&self, path: &[String]) -> Result<i32> {
+        crate::channel::hash_at(self, path)
     }
 }
 

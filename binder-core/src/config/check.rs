@@ -5,12 +5,13 @@ use super::level::Level;
 use super::place::Mistakes;
 use super::properties::{BindingProperties, StreamProperties};
 use super::tree::Node;
+use crate::channel::PartitionKey;
 
 /// Checks each value of a level for itself.
 pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &mut Mistakes) {
     let (consumer, producer) = (&properties.consumer, &properties.producer);
     let at_least_one = "a number that is at least 1";
-    let rules: [(&[&str], bool, &str); 12] = [
+    let rules: [(&[&str], bool, &str); 13] = [
         (&["consumer", "max-attempts"], consumer.max_attempts >= 1, "at least 1, which is one attempt"),
         (
             &["consumer", "backoff", "multiplier"],
@@ -28,6 +29,11 @@ pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &m
         (&["consumer", "prefetch"], consumer.prefetch != Some(0), "at least 1"),
         (&["producer", "window"], producer.window >= 1, "at least 1"),
         (&["producer", "partition-count"], producer.partition_count >= 1, "at least 1"),
+        (
+            &["producer", "partition-key"],
+            producer.partition_key.as_deref().is_none_or(|key| PartitionKey::parse(key).is_some()),
+            "`key`, `header.<name>`, `payload` or `payload.<field>`",
+        ),
         (&["destination"], !is_empty(properties.destination.as_deref()), "a name"),
         (&["group"], !is_empty(properties.group.as_deref()), "a name, or no `group` for an anonymous subscription"),
         (&["binder"], !is_empty(properties.binder.as_deref()), "the name of an entry of `binders`"),

@@ -289,8 +289,11 @@ pub struct ProducerProperties {
     pub window: u32,
     /// What becomes of a message that no queue takes. Default: `error`.
     pub unroutable: Unroutable,
-    /// Partitions of a destination that is created. Default: 1.
+    /// Partitions of a destination that is created, and of one on a broker that does not know how many it has. Default: 1.
     pub partition_count: u32,
+    /// By what a message's partition is chosen, with Spring's formula over Java's hash codes: `key`, `header.<name>`, `payload` or
+    /// `payload.<field>.<field>`. A message without it is refused. Default: none; Kafka and memory then choose by the key as Kafka's Java client does.
+    pub partition_key: Option<String>,
     /// Groups whose queues are declared before the first message is sent.
     pub required_groups: Vec<String>,
     /// Which headers are written. Default: `headers`.
@@ -306,6 +309,7 @@ impl Default for ProducerProperties {
             window: 1000,
             unroutable: Unroutable::Error,
             partition_count: 1,
+            partition_key: None,
             required_groups: Vec::new(),
             header_mode: HeaderMode::Headers,
             copy_headers: Vec::new(),
@@ -370,6 +374,7 @@ setters!(ProducerProperties {
     window: u32,
     unroutable: Unroutable,
     partition_count: u32,
+    partition_key: Option<String>,
     required_groups: Vec<String>,
     header_mode: HeaderMode,
     copy_headers: Vec<String>,

@@ -171,6 +171,10 @@ impl Producer for MemoryProducer {
         Poll::Ready(Ok(()))
     }
 
+    fn partitions(&self) -> Option<u32> {
+        Some(self.destination.count())
+    }
+
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
         async { Ok(()) }.boxed()
     }

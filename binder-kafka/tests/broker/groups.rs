@@ -26,8 +26,25 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("a_pause_repeats_nothing", ready, a_pause_repeats_nothing),
         case("one_input_reads_several_topics", ready, one_input_reads_several_topics),
         case("a_topic_that_begins_anew_is_another_lane", ready, a_topic_that_begins_anew_is_another_lane),
+        case("assignments_are_told_before_deliveries", ready, assignments_are_told_before_deliveries),
         case("a_dropped_wait_loses_nothing", ready, a_dropped_wait_loses_nothing),
     ]
+}
+
+async fn assignments_are_told_before_deliveries() {
+    let (binder, topic) = (binder(), unique("told"));
+    send_all(&*producer(&binder, &topic, 2).await, numbered(10)).await;
+    let mut binding = input(&topic, Some(&topic));
+    binding.tells_assignments = true;
+    let mut consumer = binder.bind_consumer(&binding).await.unwrap();
+    let Step::Assigned(mut told) = step(&mut consumer).await else { panic!("nothing is assigned yet") };
+    told.sort_by_key(|one| one.partition);
+    assert_eq!(
+        told.iter().map(|one| (&*one.destination, one.partition)).collect::<Vec<_>>(),
+        [(&*topic, Some(0)), (&*topic, Some(1))]
+    );
+    let parcels = receive(&mut consumer, 10).await;
+    assert!(parcels.iter().all(|parcel| told.iter().any(|one| one.lane == parcel.token.lane)));
 }
 
 async fn a_named_group_resumes_behind_what_is_settled() {

@@ -37,7 +37,7 @@ async fn revoked(consumer: &mut Box<dyn Consumer>) -> Vec<LaneId> {
             match step(consumer).await {
                 Step::Batch(parcels) => parcels.iter().for_each(|parcel| settle(consumer, parcel.token)),
                 Step::Revoked(lanes) => return lanes,
-                Step::Lost(lanes) => panic!("lost {lanes:?}"),
+                other @ (Step::Lost(_) | Step::Assigned(_)) => panic!("{other:?}"),
             }
         }
     };
@@ -119,7 +119,7 @@ async fn lost_partitions_come_back_as_new_lanes() {
         loop {
             match step(&mut receiver).await {
                 Step::Lost(lanes) => return lanes,
-                Step::Revoked(lanes) => panic!("revoked {lanes:?}"),
+                other @ (Step::Revoked(_) | Step::Assigned(_)) => panic!("{other:?}"),
                 Step::Batch(_) => {}
             }
         }
@@ -186,7 +186,7 @@ async fn work(mut consumer: Box<dyn Consumer>, handled: Handled, stop: Arc<Atomi
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 consumer.release(&lanes).await.unwrap();
             }
-            Step::Lost(_) => {}
+            Step::Lost(_) | Step::Assigned(_) => {}
         }
     }
     consumer.close().await.unwrap();

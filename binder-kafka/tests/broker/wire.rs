@@ -19,6 +19,7 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("foreign_headers_are_read_leniently", ready, foreign_headers_are_read_leniently),
         case("keys_choose_partitions_as_in_java", ready, keys_choose_partitions_as_in_java),
         case("an_explicit_partition_wins", ready, an_explicit_partition_wins),
+        case("a_topic_that_grows_is_followed", ready, a_topic_that_grows_is_followed),
         case("too_large_is_an_error_of_its_own", ready, too_large_is_an_error_of_its_own),
         case("a_batch_names_what_failed", ready, a_batch_names_what_failed),
         case("a_full_client_loses_no_receipt", ready, a_full_client_loses_no_receipt),
@@ -151,6 +152,16 @@ async fn an_explicit_partition_wins() {
     assert_eq!(found, [0, 1, 2]);
     let error = send(&*sender, Outgoing { partition: Some(3), ..text("x", None) }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+}
+
+async fn a_topic_that_grows_is_followed() {
+    let (binder, topic) = (binder(), unique("grows"));
+    let sender = producer(&binder, &topic, 2).await;
+    assert_eq!(sender.partitions(), Some(2));
+    grow(&topic, 5).await;
+    until("the count follows", async || sender.partitions() == Some(5)).await;
+    send(&*sender, Outgoing { partition: Some(4), ..text("to the last", None) }).await.unwrap();
+    assert_eq!(raw_read(&topic, 4, 1).await.len(), 1);
 }
 
 async fn too_large_is_an_error_of_its_own() {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use binder_core::binder::{
-    BinderContext, BinderFactory, Consumer, ConsumerBinding, LaneId, Outgoing, Parcel, Producer, ProducerBinding,
-    Received, SharedBinder, Token, TrySend,
+    Assignment, BinderContext, BinderFactory, Consumer, ConsumerBinding, LaneId, Outgoing, Parcel, Producer,
+    ProducerBinding, Received, SharedBinder, Token, TrySend,
 };
 use binder_core::config::Section;
 use binder_core::message::{ContentType, Headers};
@@ -16,6 +16,7 @@ use binder_core::{Error, Result};
 use bytes::BytesMut;
 use libtest_mimic::Trial;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::OwnedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
@@ -129,6 +130,7 @@ pub(crate) async fn send_all(producer: &dyn Producer, messages: impl IntoIterato
 #[derive(Debug)]
 pub(crate) enum Step {
     Batch(Vec<Parcel>),
+    Assigned(Vec<Assignment>),
     Revoked(Vec<LaneId>),
     Lost(Vec<LaneId>),
 }
@@ -139,6 +141,7 @@ pub(crate) async fn step(consumer: &mut Box<dyn Consumer>) -> Step {
             let mut arena = BytesMut::new();
             Step::Batch((0..view.len()).map(|index| view.detach(index, &mut arena)).collect())
         }
+        Received::Assigned(lanes) => Step::Assigned(lanes),
         Received::Revoked(lanes) => Step::Revoked(lanes),
         Received::Lost(lanes) => Step::Lost(lanes),
         other => panic!("unknown: {other:?}"),
@@ -157,7 +160,7 @@ pub(crate) async fn receive(consumer: &mut Box<dyn Consumer>, count: usize) -> V
         match step {
             Step::Batch(parcels) => received.extend(parcels),
             Step::Revoked(lanes) => consumer.release(&lanes).await.expect("released"),
-            Step::Lost(_) => {}
+            Step::Lost(_) | Step::Assigned(_) => {}
         }
     }
     received
@@ -171,7 +174,7 @@ pub(crate) async fn quiet(consumer: &mut Box<dyn Consumer>, time: Duration) -> V
             match step(consumer).await {
                 Step::Batch(parcels) => received.extend(parcels),
                 Step::Revoked(lanes) => consumer.release(&lanes).await.expect("released"),
-                Step::Lost(_) => {}
+                Step::Lost(_) | Step::Assigned(_) => {}
             }
         }
     })
@@ -286,9 +289,16 @@ pub(crate) fn header(message: &OwnedMessage, name: &str) -> Vec<Option<Vec<u8>>>
     headers.iter().filter(|header| header.key == name).map(|header| header.value.map(<[u8]>::to_vec)).collect()
 }
 
+fn admin() -> (AdminClient<rdkafka::client::DefaultClientContext>, AdminOptions) {
+    (plain().create().unwrap(), AdminOptions::new().operation_timeout(Some(STEP)))
+}
+
+pub(crate) async fn grow(topic: &str, partitions: usize) {
+    let (admin, options) = admin();
+    admin.create_partitions(&[NewPartitions::new(topic, partitions)], &options).await.unwrap().remove(0).unwrap();
+}
+
 pub(crate) async fn delete(topic: &str) {
-    use rdkafka::admin::{AdminClient, AdminOptions};
-    let admin: AdminClient<rdkafka::client::DefaultClientContext> = plain().create().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(STEP));
+    let (admin, options) = admin();
     admin.delete_topics(&[topic], &options).await.unwrap().remove(0).unwrap();
 }

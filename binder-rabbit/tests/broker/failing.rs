@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use binder_core::ErrorKind;
-use binder_core::binder::{Binder, BinderHealth, ProducerBinding, Received, Status};
+use binder_core::binder::{Assignment, Binder, BinderHealth, Consumer, ProducerBinding, Received, Status};
 use binder_core::config::ProducerProperties;
 use lapin::options::{BasicPublishOptions, QueueDeleteOptions};
 use serde_json::json;
@@ -18,6 +18,7 @@ use crate::support::*;
 pub(crate) fn cases() -> Vec<Case> {
     cases![
         a_missing_broker_is_named_within_seconds,
+        assignments_are_told_at_first_and_after_a_cut,
         an_unknown_host_is_named,
         a_wrong_password_is_named_and_not_printed,
         an_unknown_virtual_host_is_named,
@@ -116,6 +117,33 @@ async fn an_unknown_virtual_host_is_named(broker: Broker) {
     let url = format!("amqp://guest:guest@{}/no-such-vhost", broker.address());
     let said = refused(&Broker { url }).await;
     assert!(said.contains("no-such-vhost") && said.contains("NOT_ALLOWED"), "{said}");
+}
+
+async fn assignments_are_told_at_first_and_after_a_cut(broker: Broker) {
+    let proxy = Proxy::to(&broker).await;
+    let destination = name("told");
+    let mut input = input(&destination, Some("g"));
+    input.tells_assignments = true;
+    let mut consumer = consumer_of(&broker.with_address(&proxy.address).binder(), &input).await;
+    let first = assigned(&mut *consumer).await;
+    assert_eq!((&*first.destination, first.partition), (&*destination, None));
+    proxy.cut();
+    let lost = tokio::time::timeout(SOON, consumer.recv_many(10)).await.expect("soon").expect("received");
+    assert!(matches!(&lost, Received::Lost(lanes) if *lanes == [first.lane]), "{lost:?}");
+    drop(lost);
+    proxy.mend();
+    assert!(send_all(&*producer(&broker.binder(), &destination).await, &numbers(1)).await.iter().all(Result::is_ok));
+    let second = assigned(&mut *consumer).await;
+    assert_ne!(second.lane, first.lane);
+    assert_eq!(receive(&mut *consumer, 1).await[0].token.lane, second.lane, "told before the first delivery");
+}
+
+/// Waits for the one assignment that comes next.
+async fn assigned(consumer: &mut dyn Consumer) -> Assignment {
+    match tokio::time::timeout(SOON, consumer.recv_many(10)).await.expect("soon").expect("received") {
+        Received::Assigned(mut lanes) if lanes.len() == 1 => lanes.remove(0),
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn a_cut_connection_comes_back(broker: Broker) {
