@@ -1,4 +1,6 @@
-//! An application under test: the production code on the memory binder, on a paused clock, without sleeps.
+//! For tests: [`TestApplication`] for those of an application, [`suite`] for those of a binder.
+//!
+//! An application under test is the production code on the memory binder, on a paused clock, without sleeps.
 //!
 //! ```
 //! use binder_core::prelude::*;
@@ -26,6 +28,8 @@
 //! # Ok(())
 //! # }
 //! ```
+
+pub mod suite;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,0 +1,23 @@
+//! What a consumer brings, copied out of the client's memory.
+
+use bytes::BytesMut;
+
+use crate::binder::{LaneId, Parcel, Received};
+
+/// What was received.
+pub(super) enum Got {
+    Parcels(Vec<Parcel>),
+    Revoked(Vec<LaneId>),
+    Lost(Vec<LaneId>),
+}
+
+pub(super) fn copied(received: Received<'_>) -> Got {
+    match received {
+        Received::Batch(view) => {
+            let mut arena = BytesMut::new();
+            Got::Parcels((0..view.len()).map(|index| view.detach(index, &mut arena)).collect())
+        }
+        Received::Revoked(lanes) => Got::Revoked(lanes),
+        Received::Lost(lanes) => Got::Lost(lanes),
+    }
+}
