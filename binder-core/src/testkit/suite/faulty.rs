@@ -117,6 +117,8 @@ faults! {
     AnonymousAtEarliest,
     /// Starts named groups at the latest message.
     NamedAtLatest,
+    /// Does not care for groups before they come.
+    ForgetsRequiredGroups,
     /// Keeps anonymous groups.
     KeepsAnonymous,
     /// Takes all groups for one.
@@ -197,7 +199,9 @@ impl Faulty {
         let named = binding.group.is_some();
         match self.fault {
             Fault::AnonymousAtEarliest if !named => binding.properties.start = Some(Start::Earliest),
-            Fault::NamedAtLatest if named => binding.properties.start = Some(Start::Latest),
+            Fault::NamedAtLatest | Fault::ForgetsRequiredGroups if named => {
+                binding.properties.start = Some(Start::Latest)
+            }
             Fault::KeepsAnonymous if !named => {
                 binding.group = Some("anonymous".to_owned());
                 binding.properties.dead_letters = Some(false);
@@ -223,6 +227,7 @@ impl Faulty {
         match self.fault {
             Fault::MixesDestinations => "all".clone_into(&mut binding.destination),
             Fault::IgnoresHeaderMode => binding.properties.header_mode = HeaderMode::Headers,
+            Fault::ForgetsRequiredGroups => binding.properties.required_groups.clear(),
             Fault::IgnoresSendTimeout => binding.properties.send_timeout *= 1000,
             Fault::ImpatientSends => binding.properties.send_timeout = std::time::Duration::from_millis(1),
             _ => {}

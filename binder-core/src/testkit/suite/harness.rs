@@ -144,6 +144,7 @@ pub struct Harness {
     pub(super) consumer_timeout: Option<(Duration, Value)>,
     pub(super) paused: bool,
     unavailable: Option<String>,
+    pub(super) ignored: Option<&'static str>,
     after: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -162,6 +163,7 @@ impl Harness {
             consumer_timeout: None,
             paused: false,
             unavailable: None,
+            ignored: None,
             after: None,
         }
     }
@@ -230,6 +232,14 @@ impl Harness {
         self
     }
 
+    /// Takes a setting out of what the cases configure, such as `consumer.backoff`: as if core or binder did not know it. For tests of the
+    /// suite itself.
+    #[must_use]
+    pub fn ignoring(mut self, setting: &'static str) -> Self {
+        self.ignored = Some(setting);
+        self
+    }
+
     /// Sets what is done after the last case: to remove what the cases left on the broker.
     #[must_use]
     pub fn after(mut self, clean: impl Fn() + Send + Sync + 'static) -> Self {
@@ -244,6 +254,9 @@ impl Harness {
     pub fn main(self) -> ! {
         let reason = self.unavailable.as_deref();
         assert!(reason.is_none() || std::env::var_os("CI").is_none(), "on CI nothing may be missing: {reason:?}");
+        let control = reason.is_some() || self.missing(Feature::Control, &(self.make)()).is_none();
+        let stated = self.lacks.contains_key(&Feature::Control);
+        assert!(control || stated || std::env::var_os("CI").is_none(), "on CI something must stop the broker");
         let mut arguments = Arguments::from_args();
         arguments.test_threads = arguments.test_threads.or(Some(THREADS));
         let trial = |case: &'static Case| {

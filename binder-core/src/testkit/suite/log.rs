@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(super) struct Seen {
     pub(super) message: Message<Bytes>,
     pub(super) delivery: Delivery,
     pub(super) at: tokio::time::Instant,
+    /// Its place among all deliveries of all handlers.
+    place: u64,
 }
 
 impl Seen {
@@ -85,7 +87,9 @@ impl Log {
 
     async fn handle(&self, message: Message<Bytes>, delivery: Delivery) -> Result<(), HandlerError> {
         let id = message.payload().and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok());
-        let seen = Seen { id, message, delivery, at: tokio::time::Instant::now() };
+        static PLACE: AtomicU64 = AtomicU64::new(0);
+        let place = PLACE.fetch_add(1, SeqCst);
+        let seen = Seen { id, message, delivery, at: tokio::time::Instant::now(), place };
         let now = self.0.running.fetch_add(1, SeqCst) + 1;
         self.0.most.fetch_max(now, SeqCst);
         let running = Running(&self.0);
@@ -143,8 +147,7 @@ impl Log {
 
     /// Returns the first delivery of each id.
     pub(super) fn firsts(&self) -> Vec<Seen> {
-        let mut known = BTreeSet::new();
-        lock(&self.0.seen).iter().filter(|seen| seen.id.is_none_or(|id| known.insert(id))).cloned().collect()
+        firsts([self])
     }
 
     /// Returns how many handlers run.
@@ -181,6 +184,15 @@ impl Log {
             self.running()
         )
     }
+}
+
+/// Returns the first delivery of each id among all logs, in their order.
+pub(super) fn firsts<'a>(logs: impl IntoIterator<Item = &'a Log>) -> Vec<Seen> {
+    let mut seen: Vec<_> = logs.into_iter().flat_map(Log::seen).collect();
+    seen.sort_by_key(|seen| seen.place);
+    let mut known = BTreeSet::new();
+    seen.retain(|seen| seen.id.is_none_or(|id| known.insert(id)));
+    seen
 }
 
 /// Fails unless the first deliveries of each key are in ascending order.

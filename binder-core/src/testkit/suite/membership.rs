@@ -1,15 +1,14 @@
 //! Members of a group under load; pause; slow, parallel and stuck handlers.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::basics::all_handle;
 use super::cases;
-use super::log::{Act, Seen, act, assert_order_of_keys};
-use super::world::{World, lock};
+use super::log::{Act, Seen, act, assert_order_of_keys, firsts};
+use super::world::World;
 use crate::BindingState;
 use crate::handler::HandlerError;
 
@@ -64,26 +63,7 @@ async fn members_come_and_go_under_load(world: World) {
 /// Among first deliveries the order of each key holds over all members, also while partitions move.
 async fn order_of_keys_over_a_rebalance(world: World) {
     let source = world.source().partitions(4).open().await;
-    let order = Arc::new(Mutex::new((BTreeSet::new(), BTreeMap::<String, u64>::new(), Vec::new())));
-    let draft = || {
-        let order = Arc::clone(&order);
-        world.sink("g").act(act(move |seen: Seen| {
-            let (id, key) = (seen.id.expect("a number"), seen.key().expect("a key").to_owned());
-            let mut order = lock(&order);
-            let (known, last, wrong) = &mut *order;
-            if known.insert(id) {
-                let before = last.insert(key.clone(), id);
-                if before.is_some_and(|before| before > id) {
-                    wrong.push(format!("{key}: {id} after {before:?}"));
-                }
-            }
-            drop(order);
-            async {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                Ok(())
-            }
-        }))
-    };
+    let draft = || world.sink("g").act(taking(Duration::from_millis(4)));
     let mut sinks = vec![draft().open().await];
     let sending = async {
         for round in 0..20_u64 {
@@ -99,8 +79,7 @@ async fn order_of_keys_over_a_rebalance(world: World) {
     };
     futures::join!(sending, changing);
     all_handle(&world, &sinks, 400).await;
-    let wrong = lock(&order).2.clone();
-    assert!(wrong.is_empty(), "out of order: {wrong:?}");
+    assert_order_of_keys(&firsts(sinks.iter().map(|sink| &**sink)));
 }
 
 async fn pause_keeps_its_place_in_the_group(world: World) {

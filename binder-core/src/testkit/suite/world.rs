@@ -131,6 +131,10 @@ impl World {
         let harness = &self.0.harness;
         let mut root = json!({ "binders": { "suite": { "type": harness.type_name } } });
         merge(&mut root, stream);
+        if let Some(setting) = harness.ignored {
+            let bindings = root["bindings"].as_object_mut().into_iter().flatten();
+            bindings.for_each(|(_, binding)| forget(binding, setting));
+        }
         merge(&mut root["binders"]["suite"], harness.section.clone());
         let text = json!({ "stream": root }).to_string();
         let config = Config::builder().yaml(text).build().expect("the case has the right settings");
@@ -195,6 +199,15 @@ impl World {
         *lock(&self.0.waits) = Some(format!("the broker to {verb:?}"));
         let done = tokio::task::spawn_blocking(move || control(verb)).await.expect("no panic");
         done.unwrap_or_else(|error| panic!("the broker did not {verb:?}: {error}"));
+    }
+}
+
+/// Removes a setting that is named by its path.
+fn forget(settings: &mut Value, path: &str) {
+    let Some(members) = settings.as_object_mut() else { return };
+    match path.split_once('.') {
+        Some((first, rest)) => members.get_mut(first).into_iter().for_each(|inner| forget(inner, rest)),
+        None => drop(members.remove(path)),
     }
 }
 

@@ -31,7 +31,9 @@ impl FaultyProducer {
     fn spoiled<'a>(&self, mut message: Outgoing<'a>) -> (Outgoing<'a>, usize) {
         let number = self.sent.fetch_add(1, SeqCst);
         match self.fault {
-            Fault::ScattersKeys => message.partition = Some(number % self.partitions),
+            Fault::ScattersKeys => {
+                message.partition = Some((number.wrapping_mul(2_654_435_761) >> 16) % self.partitions)
+            }
             Fault::IgnoresPartition => message.partition = None,
             _ => {}
         }

@@ -1,0 +1,26 @@
+//! The conformance suite on a real broker: `RABBIT_URL=amqp://…`, and `DEMO_BROKERCTL` is the program that stops and starts it.
+
+use binder_core::testkit::suite::{Broker, Feature, Harness, Place, program};
+use serde_json::json;
+
+fn main() {
+    let url = std::env::var("RABBIT_URL").unwrap_or_default();
+    let mut harness = Harness::new("rabbit", || {
+        let broker = Broker::new(binder_rabbit::factory());
+        match std::env::var("DEMO_BROKERCTL") {
+            Ok(control) => broker.with_control(program(control, "rabbit")),
+            Err(_) => broker,
+        }
+    });
+    if url.is_empty() {
+        harness = harness.unavailable("RABBIT_URL is not set");
+    }
+    harness
+        .section(json!({ "url": url, "max-message-size": 1_000_000 }))
+        .dead_letters(|destination, group| Place::group(destination, format!("{group}.dlq")))
+        .too_large(1_000_001)
+        .lacks(Feature::History, "a queue has what came after it was declared")
+        .lacks(Feature::Rebalance, "members of a group compete for one queue; partitions are assigned by hand")
+        .lacks(Feature::DuplicateHeaders, "AMQP has one header of a name")
+        .main()
+}
