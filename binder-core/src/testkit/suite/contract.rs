@@ -229,7 +229,7 @@ impl Halves {
                     parcels.extend(got);
                 }
                 Got::Revoked(lanes) => world.wait("a release", self.consumer.release(&lanes)).await.expect("released"),
-                Got::Lost(_) => {}
+                Got::Lost(_) | Got::Assigned(_) => {}
             }
         }
         parcels

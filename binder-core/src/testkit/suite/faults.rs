@@ -94,7 +94,8 @@ async fn reconnect(world: World) {
 }
 
 async fn restart_keeps_the_order_of_keys(world: World) {
-    let sink = world.sink("g").consumer(json!({ "ordering": "key", "concurrency": 4, "prefetch": PREFETCH })).open().await;
+    let sink =
+        world.sink("g").consumer(json!({ "ordering": "key", "concurrency": 4, "prefetch": PREFETCH })).open().await;
     let source = patient_source(&world).await;
     source.send_keyed(0..100, |id| format!("k{}", id % 7)).await;
     let sending = source.send_keyed(100..1500, |id| format!("k{}", id % 7));

@@ -148,6 +148,7 @@ impl Consumer for FaultyConsumer {
         let received = self.inner().try_recv_many(max).map(|received| received.map(copied));
         Ok(match received.map_err(|error| self.lost(error))? {
             None => None,
+            Some(Got::Assigned(lanes)) => Some(Received::Assigned(lanes)),
             Some(Got::Revoked(lanes)) => Some(Received::Revoked(lanes)),
             Some(Got::Lost(lanes)) => Some(Received::Lost(lanes)),
             Some(Got::Parcels(parcels)) => {
@@ -171,6 +172,7 @@ impl Consumer for FaultyConsumer {
                 let parcels = match received {
                     Err(_) if self.fault == Fault::StaysDeaf => std::future::pending().await,
                     Err(error) => return Err(self.lost(error)),
+                    Ok(Got::Assigned(lanes)) => return Ok(Received::Assigned(lanes)),
                     Ok(Got::Revoked(lanes)) => return Ok(Received::Revoked(lanes)),
                     Ok(Got::Lost(lanes)) => return Ok(Received::Lost(lanes)),
                     Ok(Got::Parcels(parcels)) if parcels.is_empty() => self.replay(),
