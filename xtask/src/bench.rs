@@ -11,7 +11,7 @@ use crate::{
 /// Runs `cargo xtask bench`.
 pub(crate) fn main(project: &Project, binder: Binder, install: bool) -> Result<()> {
     let broker: Vec<Kind> = binder.broker().into_iter().collect();
-    let fleet = Fleet::up(project, &broker, install)?;
+    let fleet = Fleet::up(project, &broker, None, install)?;
     let mut command = project.cargo();
     command.args(["run", "--release", "--manifest-path", "benches/Cargo.toml", "--", binder.name()]);
     let status = run::run(fleet.tell(&mut command))?;

@@ -54,7 +54,7 @@ pub(crate) fn main(project: &Project, binder: Binder, instances: Option<u32>, in
     if !built.success() {
         return Err(Failure::failed("demo: the build failed"));
     }
-    let fleet = Fleet::up(project, &binder.servers(), false)?;
+    let fleet = Fleet::up(project, &binder.servers(), None, false)?;
     let mut command = package(project, "run", binder);
     fleet.tell(&mut command).args(["--", "--binder", binder.name()]);
     if let Some(instances) = instances {

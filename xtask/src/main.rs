@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{brokers::Kind, demo::Binder, error::Result, project::Project, tiers::Tier};
+use crate::{demo::Binder, error::Result, project::Project, tiers::Tier};
 
 /// Commands of this project
 #[derive(Debug, Parser)]
@@ -81,7 +81,7 @@ fn run(action: &Action) -> Result<()> {
     signals::install()?;
     let project = &Project::locate()?;
     match action {
-        Action::Setup => brokers::check(project, &Kind::ALL, true),
+        Action::Setup => brokers::check_tests(project, true),
         Action::Brokers(action) => brokers::main(project, action),
         Action::Demo { binder, instances, install } => demo::main(project, *binder, *instances, *install),
         Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
@@ -102,6 +102,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::brokers::Kind;
 
     #[test]
     fn command_line_is_consistent() {
@@ -117,6 +118,6 @@ mod tests {
     fn several_servers_can_be_named() {
         let parsed = Arguments::try_parse_from(["xtask", "brokers", "up", "kafka", "redis"]).unwrap();
         let Action::Brokers(brokers::Action::Up { servers, nodes, .. }) = parsed.command else { panic!() };
-        assert_eq!((servers, nodes), (vec![Kind::Kafka, Kind::Redis], 1));
+        assert_eq!((servers, nodes), (vec![Kind::Kafka, Kind::Redis], None));
     }
 }

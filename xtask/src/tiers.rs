@@ -45,10 +45,10 @@ fn fast(project: &Project, steps: &mut Steps) -> Result<()> {
 }
 
 fn default(project: &Project, steps: &mut Steps, install: bool) -> Result<()> {
-    steps.step("prerequisites", || brokers::check(project, &Kind::ALL, install))?;
+    steps.step("prerequisites", || brokers::check_tests(project, install))?;
     let build = &mut workspace(project);
     steps.step("build of the tests", || run::run_ok(build.arg("--no-run"), "build of the tests"))?;
-    let fleet = steps.step("brokers", || Fleet::up(project, &Kind::ALL, false))?;
+    let fleet = steps.step("brokers", || Fleet::up(project, &Kind::ALL, None, false))?;
     let test = &mut workspace(project);
     let tested = steps.step("cargo test", || run::run_ok(fleet.tell(test), "cargo test"));
     tested.map_err(|failure| failure.with_note(&fleet.tails()))?;

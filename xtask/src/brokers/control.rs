@@ -1,17 +1,16 @@
-//! Start, stop and kill of one server, whatever its kind.
+//! One server, whatever its kind: how it is started, waited for and ended. Whoever calls holds the lock of
+//! [`deployment`](super::deployment).
 
 use std::{
-    fs::{self, File, TryLockError},
-    path::PathBuf,
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
 use super::{
     home::Home,
-    ports,
+    ports::{self, Ports},
     process::{self, Process},
-    server::Server,
+    server::{CLIENT, Server},
     state::State,
 };
 use crate::{
@@ -22,8 +21,6 @@ use crate::{
 
 /// Time for a server to answer after its start.
 const START: Duration = Duration::from_secs(120);
-/// Time for a server to end in good order.
-const STOP: Duration = Duration::from_secs(40);
 /// How much of a log is shown.
 const TAIL: usize = 30;
 
@@ -39,15 +36,32 @@ pub(crate) enum Place {
 /// A server of this checkout.
 pub(crate) struct Control<'a> {
     project: &'a Project,
-    server: &'static dyn Server,
+    server: Box<dyn Server>,
     home: Home,
 }
 
+/// A server that has been launched and does not answer yet.
+pub(crate) struct Launched {
+    first: bool,
+    begun: Instant,
+    state: State,
+}
+
 impl<'a> Control<'a> {
-    /// The server of a kind in this checkout, running or not.
-    pub(crate) fn new(project: &'a Project, server: &'static dyn Server) -> Self {
+    /// A server in this checkout, running or not.
+    pub(crate) fn new(project: &'a Project, server: Box<dyn Server>) -> Self {
         let home = Home::new(project.brokers().join(server.name()));
         Self { project, server, home }
+    }
+
+    /// What the server says of itself.
+    pub(crate) fn server(&self) -> &dyn Server {
+        &*self.server
+    }
+
+    /// Where the server lives.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     /// What the last start left, whether it still runs or not.
@@ -71,57 +85,60 @@ impl<'a> Control<'a> {
         self.project.shown(&self.home.log()).to_string()
     }
 
-    /// Starts the server unless it runs; says whether it had to.
-    pub(crate) fn start(&self, place: Place) -> Result<bool> {
-        let _lock = self.lock(true)?;
-        if self.running() {
-            return Ok(false);
-        }
+    /// Gives the server ports before its first start, so that others can know them.
+    pub(crate) fn reserve(&self, ports: Ports) -> Result<()> {
+        let state = State { ports, processes: vec![] };
+        fs::create_dir_all(self.home.path()).context("cannot create the server's folder")?;
+        state.save(self.home.path()).context("cannot write the state")
+    }
+
+    /// Starts the server's processes.
+    pub(crate) fn launch(&self, place: Place) -> Result<Launched> {
+        let begun = Instant::now();
+        let first = !self.home.data().exists();
         self.home.create()?;
-        self.end_all(None); // half of a server is none
-        let known = self.state();
-        let first = known.is_none();
+        self.end(None); // half of a server is none
         if first {
             fs::write(self.home.log(), "").context("cannot empty the log")?;
         }
-        let ports = self.place(known, place)?;
-        self.server.prepare(&self.home)?;
-        let begun = Instant::now();
-        if let Err(failure) = self.launch(&ports) {
-            self.end_all(None);
-            if first {
-                self.home.wipe()?; // data half made
-            }
-            return Err(match failure.code() {
-                1 => failure.with_note(&self.tail()),
-                _ => failure,
-            });
+        let launched = self.server.prepare(&self.home).and_then(|()| self.spawn(place));
+        match launched {
+            Ok(state) => Ok(Launched { first, begun, state }),
+            Err(failure) => Err(self.failed(failure, first)),
         }
-        let port = ports.get(super::server::CLIENT).copied().unwrap_or_default();
-        eprintln!("{}: up on 127.0.0.1:{port} after {:.1} s", self.server.name(), begun.elapsed().as_secs_f32());
-        Ok(true)
     }
 
-    /// Stops the server; its data stay.
-    pub(crate) fn stop(&self) -> Result<()> {
-        self.halt(Some(STOP))
+    /// Waits until a launched server answers.
+    pub(crate) fn await_ready(&self, launched: &Launched) -> Result<()> {
+        let ports = &launched.state.ports;
+        let ready = || self.server.ready(ports) && (!launched.first || self.server.joined(ports));
+        await_ready(&self.server.name(), &launched.state.processes, ready)
+            .map_err(|failure| self.failed(failure, launched.first))?;
+        if let Some(port) = ports.get(CLIENT) {
+            let seconds = launched.begun.elapsed().as_secs_f32();
+            eprintln!("{}: up on 127.0.0.1:{port} after {seconds:.1} s", self.server.name());
+        }
+        Ok(())
     }
 
-    /// Stops the server with SIGKILL; its data stay.
-    pub(crate) fn kill(&self) -> Result<()> {
-        self.halt(None)
+    /// Takes back a launch, because another one of the same start failed.
+    pub(crate) fn abandon(&self, launched: &Launched) {
+        self.end(None);
+        if launched.first {
+            let _ = self.home.wipe(); // the failure that led here is the one to tell
+        }
     }
 
-    /// Ends the server and everything it has left, and deletes its data. Works after a signal, too.
-    pub(crate) fn remove(&self) -> Result<()> {
-        let _lock = self.lock(false)?;
-        self.end_all(None);
-        self.home.wipe()
+    /// Gives up the ports that were reserved for a start that did not come.
+    pub(crate) fn forget(&self) {
+        if !self.home.data().exists() {
+            let _ = self.home.wipe(); // the failure that led here is the one to tell
+        }
     }
 
-    fn halt(&self, grace: Option<Duration>) -> Result<()> {
-        let _lock = self.lock(true)?;
-        self.end_all(grace);
+    /// Ends the server, after some time by force; its ports and data stay.
+    pub(crate) fn halt(&self, grace: Option<Duration>) -> Result<()> {
+        self.end(grace);
         let Some(mut state) = self.state() else {
             return Ok(());
         };
@@ -134,7 +151,13 @@ impl<'a> Control<'a> {
         Err(Failure::failed(format!("{}: a port is still open", self.server.name())))
     }
 
-    fn end_all(&self, grace: Option<Duration>) {
+    /// Ends the server and everything it has left, and deletes its data. Works after a signal, too.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.end(None);
+        self.home.wipe()
+    }
+
+    fn end(&self, grace: Option<Duration>) {
         let known = self.state().unwrap_or_default().processes;
         for process in known.iter().rev() {
             let forced = process.end(grace);
@@ -154,40 +177,38 @@ impl<'a> Control<'a> {
         });
     }
 
-    fn place(&self, known: Option<State>, place: Place) -> Result<ports::Ports> {
-        let Some(state) = known else {
-            return ports::choose(self.server.ports());
+    fn failed(&self, failure: Failure, first: bool) -> Failure {
+        self.end(None);
+        let failure = match failure.code() {
+            1 => failure.with_note(&self.tail()),
+            _ => failure,
         };
+        match if first { self.home.wipe() } else { Ok(()) } {
+            Ok(()) => failure,
+            Err(left) => failure.with_note(&left.to_string()), // data half made
+        }
+    }
+
+    fn place(&self, place: Place) -> Result<Ports> {
+        let wanted = self.server.ports();
+        let Some(state) = self.state() else {
+            return ports::choose(&wanted);
+        };
+        let complete = wanted.iter().all(|(purpose, _)| state.ports.contains_key(*purpose));
         match state.ports.values().find(|port| !ports::free(**port)) {
-            None => Ok(state.ports),
-            Some(_) if place == Place::Any => ports::choose(self.server.ports()),
+            None if complete => Ok(state.ports),
+            _ if place == Place::Any => ports::choose(&wanted),
+            None => Err(Failure::failed(format!("{}: its ports are not known", self.server.name()))),
             Some(port) => Err(Failure::failed(format!("{}: port {port} is taken", self.server.name()))),
         }
     }
 
-    fn launch(&self, ports: &ports::Ports) -> Result<()> {
-        let processes = self.server.launch(&self.home, ports)?;
-        let state = State { ports: ports.clone(), processes };
+    fn spawn(&self, place: Place) -> Result<State> {
+        let ports = self.place(place)?;
+        let processes = self.server.launch(&self.home, &ports)?;
+        let state = State { ports, processes };
         state.save(self.home.path()).context("cannot write the state")?;
-        await_ready(self.server.name(), &state.processes, || self.server.ready(ports))
-    }
-
-    /// One change of a server at a time, also between processes of this program.
-    fn lock(&self, until_signal: bool) -> Result<File> {
-        let folder: PathBuf = self.project.brokers();
-        fs::create_dir_all(&folder).context(format_args!("cannot create {}", folder.display()))?;
-        let file = File::create(folder.join("lock")).context("cannot open the lock")?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(err)) => return Err(err).context("cannot lock"),
-            }
-            if until_signal {
-                signals::check()?;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        Ok(state)
     }
 }
 

@@ -4,8 +4,10 @@ use std::{env, process::Command};
 
 use super::{
     Kind,
-    control::{Control, Place},
-    external, packages,
+    control::Place,
+    deployment::Deployment,
+    external,
+    packages::{self, Need},
 };
 use crate::{
     error::{Failure, Result},
@@ -21,12 +23,13 @@ pub(crate) struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    /// Sees to it that servers run. One that was stopped goes on with its data.
-    pub(crate) fn up(project: &'a Project, kinds: &[Kind], install: bool) -> Result<Self> {
+    /// Sees to it that servers run. One that was stopped goes on with its data; `nodes` says how many there are to be of a
+    /// kind that can be a cluster, otherwise those that are there will do.
+    pub(crate) fn up(project: &'a Project, kinds: &[Kind], nodes: Option<u32>, install: bool) -> Result<Self> {
         check(project, kinds, install)?;
         let mut fleet = Self { project, started: vec![], used: vec![], variables: vec![] };
         for kind in kinds {
-            fleet.add(*kind)?;
+            fleet.add(*kind, nodes)?;
         }
         Ok(fleet)
     }
@@ -49,27 +52,25 @@ impl<'a> Fleet<'a> {
 
     /// The ends of the servers' logs.
     pub(crate) fn tails(&self) -> String {
-        let tails = self.used.iter().map(|kind| Control::new(self.project, kind.server()).tail());
+        let tails = self.used.iter().map(|kind| Deployment::found(self.project, *kind).tails());
         tails.collect::<Vec<_>>().join("\n")
     }
 
-    fn add(&mut self, kind: Kind) -> Result<()> {
-        let name = kind.server().name();
+    fn add(&mut self, kind: Kind, nodes: Option<u32>) -> Result<()> {
+        let name = kind.name();
         if let Some(url) = outside(self.project, kind) {
-            let (variable, usual) = (variable(kind), kind.server().ports()[0].1);
-            external::reach(variable, &url, usual)?;
-            eprintln!("{name}: using {variable}={}", external::masked(&url));
+            external::reach(kind.variable(), &url, kind.usual_port())?;
+            eprintln!("{name}: using {}={}", kind.variable(), external::masked(&url));
             return Ok(());
         }
-        let control = Control::new(self.project, kind.server());
-        if control.start(Place::Any)? {
+        let deployment = deployment(self.project, kind, nodes)?;
+        if deployment.start(Place::Any)? {
             self.started.push(kind);
         } else {
             eprintln!("{name}: already running");
         }
         self.used.push(kind);
-        let ports = control.state().unwrap_or_default().ports;
-        self.variables.extend(kind.server().variables(&ports));
+        self.variables.extend(deployment.variables());
         Ok(())
     }
 }
@@ -77,20 +78,43 @@ impl<'a> Fleet<'a> {
 impl Drop for Fleet<'_> {
     fn drop(&mut self) {
         for kind in self.started.iter().rev() {
-            match Control::new(self.project, kind.server()).remove() {
-                Ok(()) => eprintln!("{}: stopped", kind.server().name()),
-                Err(failure) => eprintln!("{}: {failure}", kind.server().name()),
+            match Deployment::found(self.project, *kind).remove() {
+                Ok(()) => eprintln!("{}: stopped", kind.name()),
+                Err(failure) => eprintln!("{}: {failure}", kind.name()),
             }
         }
     }
 }
 
+/// What is there, if it has the nodes that are wanted, or what is to be.
+fn deployment(project: &Project, kind: Kind, nodes: Option<u32>) -> Result<Deployment<'_>> {
+    let found = Deployment::found(project, kind);
+    match nodes.filter(|_| kind.clusters()) {
+        Some(nodes) if nodes != found.nodes() && found.known() => {
+            let (name, there) = (kind.name(), found.nodes());
+            Err(Failure::setup(format!(
+                "there is a {name} with nodes: {there}, wanted: {nodes}; `cargo xtask brokers down {name}` first"
+            )))
+        }
+        Some(nodes) => Ok(Deployment::of(project, kind, nodes)),
+        None => Ok(found),
+    }
+}
+
+/// Checks for everything that the tests of the whole workspace need, all features on.
+pub(crate) fn check_tests(project: &Project, install: bool) -> Result<()> {
+    check_with(project, &Kind::ALL, packages::TLS.to_vec(), install)
+}
+
 /// Checks for everything that these servers, and programs that talk to them, need.
 pub(crate) fn check(project: &Project, kinds: &[Kind], install: bool) -> Result<()> {
-    let mut needs = vec![];
+    check_with(project, kinds, vec![], install)
+}
+
+fn check_with(project: &Project, kinds: &[Kind], mut needs: Vec<Need>, install: bool) -> Result<()> {
     for kind in kinds {
         if outside(project, *kind).is_none() {
-            needs.extend(kind.server().needs());
+            needs.extend(kind.servers(1).iter().flat_map(|server| server.needs()));
         }
         if *kind == Kind::Kafka {
             needs.extend(packages::BUILD);
@@ -102,20 +126,15 @@ pub(crate) fn check(project: &Project, kinds: &[Kind], install: bool) -> Result<
         None => Ok(()),
         Some(kind) => Err(Failure::setup(format!(
             "{} can be started only on Linux: use compose.yaml and set {}",
-            kind.server().name(),
-            variable(*kind)
+            kind.name(),
+            kind.variable()
         ))),
     }
 }
 
 /// The URL of a server that the environment names and that is not ours.
 pub(crate) fn outside(project: &Project, kind: Kind) -> Option<String> {
-    let state = Control::new(project, kind.server()).state();
-    let own = state.map(|state| kind.server().variables(&state.ports).swap_remove(0).1);
-    external::named(env::var(variable(kind)).ok(), own.as_deref())
-}
-
-/// The variable that names a server.
-pub(crate) fn variable(kind: Kind) -> &'static str {
-    kind.server().variables(&Default::default()).swap_remove(0).0
+    let found = Deployment::found(project, kind);
+    let own = if found.known() { found.variables().into_iter().next() } else { None };
+    external::named(env::var(kind.variable()).ok(), own.as_ref().map(|(_, url)| url.as_str()))
 }

@@ -32,6 +32,11 @@ impl Home {
         &self.0
     }
 
+    /// The folder of another server of this checkout.
+    pub(crate) fn sibling(&self, name: &str) -> Self {
+        Self(self.0.with_file_name(name))
+    }
+
     /// A file or folder in it.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
@@ -80,7 +85,7 @@ impl Home {
 
     /// Deletes what a run leaves, but for the log and what was downloaded.
     pub(crate) fn wipe(&self) -> Result<()> {
-        for path in [self.data(), self.join("state")] {
+        for path in [self.data(), self.join(super::certificates::FOLDER), self.join("state")] {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match removed {
                 Err(err) if err.kind() != io::ErrorKind::NotFound => {

@@ -18,6 +18,12 @@ pub(crate) struct Need {
     pub(crate) present: fn() -> bool,
 }
 
+/// What compiling the Kafka client's C library takes beyond that with the feature `tls`.
+pub(crate) const TLS: [Need; 2] = [
+    Need { what: "pkg-config", package: "pkg-config", present: || any(&["pkg-config", "pkgconf"]) },
+    Need { what: "OpenSSL's headers", package: "libssl-dev", present: || header("openssl/ssl.h") },
+];
+
 /// What compiling the Kafka client's C library takes.
 pub(crate) const BUILD: [Need; 3] = [
     Need { what: "make", package: "make", present: || any(&["make"]) },
@@ -49,6 +55,12 @@ pub(crate) fn ensure(needs: &[Need], install: bool) -> Result<()> {
 /// The file of a program on the search path.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     find(name, &env::var_os("PATH")?)
+}
+
+/// Whether C code can include a header: from the usual folder, or from that of the machine's architecture.
+fn header(name: &str) -> bool {
+    let below = std::fs::read_dir("/usr/include").into_iter().flatten().flatten().map(|entry| entry.path());
+    std::iter::once(PathBuf::from("/usr/include")).chain(below).any(|folder| folder.join(name).is_file())
 }
 
 fn any(names: &[&str]) -> bool {
@@ -122,6 +134,11 @@ mod tests {
     #[test]
     fn missing_program_is_a_setup_failure() {
         assert_eq!(ensure(&[REDIS], false).unwrap_err().code(), 2);
+    }
+
+    #[test]
+    fn header_that_is_nowhere_is_missing() {
+        assert!(!header("no/such/header.h"));
     }
 
     #[test]

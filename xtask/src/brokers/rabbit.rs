@@ -1,7 +1,8 @@
-//! RabbitMQ with its management plug-in, from its Debian package.
+//! RabbitMQ with its management plug-in, from its Debian package: one node, or three as a cluster.
 //!
 //! The scripts of the package's own folder are used: those on the search path change the user and drop the environment. Its
-//! port mapper (`epmd`) is started here, because one that Erlang starts outlives the broker.
+//! port mapper (`epmd`) is started here, because one that Erlang starts outlives the broker. A single node starts its own;
+//! the nodes of a cluster share one, which must outlive each of them.
 
 use std::{
     fs,
@@ -11,11 +12,13 @@ use std::{
 };
 
 use super::{
+    certificates,
     home::{Home, render},
     packages::{self, Need},
     ports::{self, Ports},
     process::Process,
-    server::{CLIENT, Server, port},
+    server::{CLIENT, Node, Server, port},
+    state::State,
 };
 use crate::{
     error::{Context, Failure, Result},
@@ -23,33 +26,68 @@ use crate::{
 };
 
 const CONFIG: &str = include_str!("../../templates/rabbit/rabbitmq.conf");
+const CLUSTER: &str = include_str!("../../templates/rabbit/cluster.conf");
+const TLS: &str = include_str!("../../templates/rabbit/tls.conf");
+const NAME: &str = "rabbit";
+const SHARED: &str = "rabbit-mapper";
 const MANAGEMENT: &str = "management";
 const DISTRIBUTION: &str = "distribution";
 const MAPPER: &str = "mapper";
+const SECURE: &str = "tls";
+/// `guest:guest`, as HTTP wants it.
+const GUEST: &str = "Z3Vlc3Q6Z3Vlc3Q=";
 
 /// See the module's documentation.
-pub(crate) struct Rabbit;
+pub(crate) struct Rabbit {
+    /// Which node of a cluster it is.
+    node: Option<Node>,
+}
 
-impl Server for Rabbit {
-    fn name(&self) -> &'static str {
-        "rabbit"
+/// The port mapper of a cluster.
+struct Mapper;
+
+/// What has to run for these nodes.
+pub(crate) fn servers(nodes: impl Iterator<Item = Option<Node>>) -> Vec<Box<dyn Server>> {
+    let mut servers: Vec<Box<dyn Server>> = vec![];
+    for node in nodes {
+        if node.is_some() && servers.is_empty() {
+            servers.push(Box::new(Mapper));
+        }
+        servers.push(Box::new(Rabbit { node }));
+    }
+    servers
+}
+
+/// The variables that tell clients where RabbitMQ is.
+pub(crate) fn variables(servers: &[(&Home, Ports)]) -> Vec<(&'static str, String)> {
+    let nodes: Vec<_> = servers.iter().filter(|(_, ports)| ports.contains_key(CLIENT)).collect();
+    let addresses = nodes.iter().map(|(_, ports)| format!("127.0.0.1:{}", port(ports, CLIENT)));
+    let addresses = addresses.collect::<Vec<_>>().join(",");
+    let management = nodes.first().map_or(0, |(_, ports)| port(ports, MANAGEMENT));
+    let mut variables = vec![
+        ("RABBIT_URL", format!("amqp://guest:guest@{addresses}/%2f")),
+        ("RABBIT_MANAGEMENT_URL", format!("http://guest:guest@127.0.0.1:{management}")),
+    ];
+    if let [(home, ports)] = nodes.as_slice()
+        && ports.contains_key(SECURE)
+    {
+        variables.push(("RABBIT_TLS_URL", format!("amqps://guest:guest@localhost:{}/%2f", port(ports, SECURE))));
+        variables.push(("RABBIT_CERTIFICATES", home.join(certificates::FOLDER).display().to_string()));
+    }
+    variables
+}
+
+impl Server for Mapper {
+    fn name(&self) -> String {
+        SHARED.to_owned()
     }
 
-    fn variables(&self, ports: &Ports) -> Vec<(&'static str, String)> {
-        let (client, management) = (port(ports, CLIENT), port(ports, MANAGEMENT));
-        vec![
-            ("RABBIT_URL", format!("amqp://guest:guest@127.0.0.1:{client}/%2f")),
-            ("RABBIT_MANAGEMENT_URL", format!("http://guest:guest@127.0.0.1:{management}")),
-        ]
-    }
-
-    fn ports(&self) -> &'static [(&'static str, u16)] {
-        &[(CLIENT, 5672), (MANAGEMENT, 15672), (DISTRIBUTION, 25672), (MAPPER, 4370)]
+    fn ports(&self) -> Vec<(&'static str, u16)> {
+        vec![(MAPPER, 4370)]
     }
 
     fn needs(&self) -> Vec<Need> {
-        let present = || scripts().is_some() && packages::program("epmd").is_some();
-        vec![Need { what: "RabbitMQ", package: "rabbitmq-server", present }]
+        vec![need()]
     }
 
     fn prepare(&self, _home: &Home) -> Result<()> {
@@ -57,22 +95,89 @@ impl Server for Rabbit {
     }
 
     fn launch(&self, home: &Home, ports: &Ports) -> Result<Vec<Process>> {
-        let mapper = start_mapper(home, port(ports, MAPPER))?;
-        let client = port(ports, CLIENT).to_string();
-        let management = port(ports, MANAGEMENT).to_string();
-        home.write("rabbitmq.conf", &render(CONFIG, &[("CLIENT", &client), ("MANAGEMENT", &management)]))?;
+        Ok(vec![start_mapper(home, port(ports, MAPPER))?])
+    }
+
+    fn ready(&self, ports: &Ports) -> bool {
+        ports::connect(port(ports, MAPPER)).is_ok()
+    }
+
+    fn joined(&self, _ports: &Ports) -> bool {
+        true
+    }
+}
+
+impl Server for Rabbit {
+    fn name(&self) -> String {
+        Node::name(self.node, NAME)
+    }
+
+    fn ports(&self) -> Vec<(&'static str, u16)> {
+        let mut ports = vec![(CLIENT, 5672), (MANAGEMENT, 15672), (DISTRIBUTION, 25672)];
+        if self.node.is_none() {
+            ports.extend([(MAPPER, 4370), (SECURE, 5671)]);
+        }
+        ports
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        vec![need(), certificates::need()]
+    }
+
+    fn prepare(&self, _home: &Home) -> Result<()> {
+        Ok(())
+    }
+
+    fn launch(&self, home: &Home, ports: &Ports) -> Result<Vec<Process>> {
+        let mut processes = vec![];
+        let mapper = match self.node {
+            None => {
+                processes.push(start_mapper(home, port(ports, MAPPER))?);
+                port(ports, MAPPER)
+            }
+            Some(_) => port(&State::load(home.sibling(SHARED).path()).unwrap_or_default().ports, MAPPER),
+        };
+        home.write("rabbitmq.conf", &config(self.node, home, ports)?)?;
         home.write("advanced.config", "[].\n")?;
         home.write("enabled_plugins", "[rabbitmq_management].\n")?;
         home.write(".erlang.cookie", "XTASK")?;
         let mark = home.path().to_string_lossy().into_owned();
-        let broker = home.spawn(&mut broker(home, ports)?, &mark)?;
-        Ok(vec![mapper, broker])
+        processes.push(home.spawn(&mut broker(self.node, home, ports, mapper)?, &mark)?);
+        Ok(processes)
     }
 
     fn ready(&self, ports: &Ports) -> bool {
         greeting(port(ports, CLIENT)).is_ok_and(|frame| is_connection_start(&frame))
             && ports::connect(port(ports, MANAGEMENT)).is_ok()
     }
+
+    fn joined(&self, ports: &Ports) -> bool {
+        let nodes = self.node.map_or(1, |node| node.of as usize);
+        running_nodes(port(ports, MANAGEMENT)).is_ok_and(|running| running == nodes)
+    }
+}
+
+fn need() -> Need {
+    let present = || scripts().is_some() && packages::program("epmd").is_some();
+    Need { what: "RabbitMQ", package: "rabbitmq-server", present }
+}
+
+fn config(node: Option<Node>, home: &Home, ports: &Ports) -> Result<String> {
+    let (client, management) = (port(ports, CLIENT).to_string(), port(ports, MANAGEMENT).to_string());
+    let text = render(CONFIG, &[("CLIENT", &client), ("MANAGEMENT", &management)]);
+    let Some(node) = node else {
+        let folder = certificates::make(home)?;
+        let port = port(ports, SECURE).to_string();
+        return Ok(text + &render(TLS, &[("PORT", &port), ("CERTIFICATES", &folder.to_string_lossy())]));
+    };
+    let peers = node.all(NAME).map(|(peer, _)| {
+        format!("cluster_formation.classic_config.nodes.{} = {}\n", peer.number, node_name(Some(peer)))
+    });
+    Ok(text + CLUSTER + &peers.collect::<String>())
+}
+
+fn node_name(node: Option<Node>) -> String {
+    format!("{}@localhost", Node::name(node, "xtask"))
 }
 
 fn start_mapper(home: &Home, port: u16) -> Result<Process> {
@@ -88,16 +193,17 @@ fn start_mapper(home: &Home, port: u16) -> Result<Process> {
 }
 
 /// The broker as a direct child: input allowed makes the script become the broker, `-noinput` takes the input away again.
-fn broker(home: &Home, ports: &Ports) -> Result<Command> {
+fn broker(node: Option<Node>, home: &Home, ports: &Ports, mapper: u16) -> Result<Command> {
     let scripts = scripts().ok_or_else(|| Failure::setup("RabbitMQ is not installed"))?;
     let mut command = Command::new(scripts.join("rabbitmq-server"));
     command.arg("-home_of_xtask").arg(home.path());
-    let erlang = "-noinput -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}";
+    // a node that is gone is noticed within 10 s
+    let erlang = "-noinput -start_epmd false -kernel inet_dist_use_interface {127,0,0,1} -kernel net_ticktime 10";
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(scripts).chain(std::env::split_paths(&path)));
     command.env("PATH", path.context("odd search path")?).env("HOME", home.path());
-    command.env("ERL_EPMD_PORT", port(ports, MAPPER).to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
-    command.env("RABBITMQ_NODENAME", "xtask@localhost").env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
+    command.env("ERL_EPMD_PORT", mapper.to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
+    command.env("RABBITMQ_NODENAME", node_name(node)).env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
     command.env("RABBITMQ_CONFIG_FILE", home.join("rabbitmq.conf"));
     command.env("RABBITMQ_ADVANCED_CONFIG_FILE", home.join("advanced.config"));
     command.env("RABBITMQ_ENABLED_PLUGINS_FILE", home.join("enabled_plugins"));
@@ -133,15 +239,32 @@ fn is_connection_start(frame: &[u8; 11]) -> bool {
     frame[..3] == [1, 0, 0] && frame[7..] == [0, 10, 0, 10]
 }
 
+/// Asks the management plug-in how many nodes of the cluster run.
+fn running_nodes(port: u16) -> std::io::Result<usize> {
+    let mut stream = ports::connect(port)?;
+    let head = format!("Host: 127.0.0.1:{port}\r\nAuthorization: Basic {GUEST}\r\nConnection: close\r\n\r\n");
+    stream.write_all(format!("GET /api/nodes?columns=name,running HTTP/1.1\r\n{head}").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.matches(r#""running":true"#).count())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ports(list: &[(&str, u16)]) -> Ports {
+        list.iter().map(|(purpose, port)| ((*purpose).to_owned(), *port)).collect()
+    }
+
     #[test]
-    fn config_has_both_ports_and_nothing_open() {
-        let text = render(CONFIG, &[("CLIENT", "1"), ("MANAGEMENT", "2")]);
+    fn nodes_of_a_cluster_know_each_other() {
+        let node = Node { number: 2, of: 3 };
+        let text = config(Some(node), &Home::new("/x".into()), &ports(&[(CLIENT, 1), (MANAGEMENT, 2)])).unwrap();
         assert!(text.contains("listeners.tcp.1 = 127.0.0.1:1\n") && text.contains("management.tcp.port = 2\n"));
-        assert!(!text.contains('@'));
+        assert!(text.contains("\ncluster_formation.classic_config.nodes.3 = xtask-3@localhost\n"), "{text}");
+        let left: Vec<_> = text.lines().filter(|line| line.replace("@localhost", "").contains('@')).collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     #[test]
@@ -155,9 +278,10 @@ mod tests {
     }
 
     #[test]
-    fn urls_name_the_ports() {
-        let ports = Ports::from([(CLIENT.into(), 5), (MANAGEMENT.into(), 6)]);
-        let urls: Vec<_> = Rabbit.variables(&ports).into_iter().map(|(_, url)| url).collect();
-        assert_eq!(urls, ["amqp://guest:guest@127.0.0.1:5/%2f", "http://guest:guest@127.0.0.1:6"]);
+    fn urls_name_the_ports_of_all_nodes() {
+        let home = Home::new("/x".into());
+        let nodes = [5, 7].map(|number| (&home, ports(&[(CLIENT, number), (MANAGEMENT, number + 1)])));
+        let urls: Vec<_> = variables(&nodes).into_iter().map(|(_, url)| url).collect();
+        assert_eq!(urls, ["amqp://guest:guest@127.0.0.1:5,127.0.0.1:7/%2f", "http://guest:guest@127.0.0.1:6"]);
     }
 }

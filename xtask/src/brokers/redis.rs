@@ -18,16 +18,12 @@ use crate::error::Result;
 pub(crate) struct Redis;
 
 impl Server for Redis {
-    fn name(&self) -> &'static str {
-        "redis"
+    fn name(&self) -> String {
+        "redis".to_owned()
     }
 
-    fn variables(&self, ports: &Ports) -> Vec<(&'static str, String)> {
-        vec![("REDIS_URL", format!("redis://127.0.0.1:{}", port(ports, CLIENT)))]
-    }
-
-    fn ports(&self) -> &'static [(&'static str, u16)] {
-        &[(CLIENT, 6379)]
+    fn ports(&self) -> Vec<(&'static str, u16)> {
+        vec![(CLIENT, 6379)]
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -50,6 +46,15 @@ impl Server for Redis {
     fn ready(&self, ports: &Ports) -> bool {
         ping(port(ports, CLIENT)).is_ok_and(|answer| &answer == b"+PONG\r\n")
     }
+
+    fn joined(&self, _ports: &Ports) -> bool {
+        true
+    }
+}
+
+/// The variables that tell clients where Redis is.
+pub(crate) fn variables(ports: &Ports) -> Vec<(&'static str, String)> {
+    vec![("REDIS_URL", format!("redis://127.0.0.1:{}", port(ports, CLIENT)))]
 }
 
 fn ping(port: u16) -> std::io::Result<[u8; 7]> {

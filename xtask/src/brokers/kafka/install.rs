@@ -24,6 +24,8 @@ const POM: &str = include_str!("../../../templates/kafka/pom.xml");
 const VERSION: &str = "4.3.1";
 const LOG4J: &str = "2.24.3";
 const ATTEMPTS: usize = 3;
+/// Where the two files of an empty data folder are kept.
+pub(super) const FORMATTED: &str = "formatted-with-users";
 
 /// What must be installed to get and to run Kafka.
 pub(super) fn needs() -> Vec<Need> {
@@ -81,9 +83,11 @@ pub(super) fn archive(home: &Home) -> Result<()> {
 
 fn train(home: &Home, scratch: &Home, option: &str) -> Result<()> {
     scratch.create()?;
-    let ports = ports::choose(Kafka.ports())?;
-    let processes = super::start(home, scratch, &ports, &[option.to_owned()])?;
-    let trained = control::await_ready("kafka", &processes, || Kafka.ready(&ports));
+    let node = Kafka { node: None };
+    let ports = ports::choose(&node.ports())?;
+    let properties = super::properties(None, scratch, &ports)?;
+    let processes = super::start(home, scratch, &properties, None, &[option.to_owned()])?;
+    let trained = control::await_ready("kafka", &processes, || node.ready(&ports));
     let ended = trained.is_ok() && write_archive(&processes);
     for process in &processes {
         process.end(None);
@@ -102,7 +106,7 @@ fn write_archive(processes: &[Process]) -> bool {
 
 /// Deletes what belongs to other libraries.
 fn clear(home: &Home) -> Result<()> {
-    for name in ["libs", "libs.new", "formatted"] {
+    for name in ["libs", "libs.new", FORMATTED] {
         if home.join(name).exists() {
             fs::remove_dir_all(home.join(name)).context(format_args!("cannot delete {name}"))?;
         }
