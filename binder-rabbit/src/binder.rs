@@ -34,6 +34,10 @@ impl RabbitBinder {
     /// Makes a binder from its configuration, without connecting.
     pub fn new(context: &BinderContext) -> Result<Self> {
         let settings: RabbitProperties = context.section.read()?;
+        let checked = settings.check();
+        #[cfg(feature = "tls")]
+        let checked = checked.and_then(|()| crate::tls::connector(&settings).map(drop));
+        checked.map_err(|error| error.with_context("binder", context.name.as_str()))?;
         let settings = Arc::new(settings);
         let name: Arc<str> = context.name.as_str().into();
         let link = |role| Arc::new(Link::new(Arc::clone(&name), role, Arc::clone(&settings)));

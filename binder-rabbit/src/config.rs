@@ -1,6 +1,7 @@
 //! The settings that only this binder knows.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use binder_core::{Error, ErrorKind, Result};
@@ -8,41 +9,66 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use serde::{Deserialize, Deserializer, de};
 
 /// Where the broker is and who asks. `Debug` and `Display` print `***` for the password.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct AmqpUrl(AMQPUri);
+///
+/// The nodes of a cluster are separated by commas, `amqp://user:password@one:5672,two:5672/%2f`, and tried in turn.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AmqpUrl(Vec<AMQPUri>);
+
+impl Default for AmqpUrl {
+    fn default() -> Self {
+        Self(vec![AMQPUri::default()])
+    }
+}
 
 impl AmqpUrl {
     /// Reads `amqp://user:password@host:port/vhost`; the virtual host is percent-encoded, `%2f` is the default one.
     pub fn parse(text: &str) -> Result<Self> {
         // The parser's own message may repeat the text, password included.
-        let uri: AMQPUri = text.parse().map_err(|_: String| {
-            Error::new(ErrorKind::Config, "not an AMQP URL such as `amqp://user:password@host:5672/%2f`")
-        })?;
-        if uri.scheme == AMQPScheme::AMQPS {
-            return Err(Error::new(ErrorKind::Unsupported, "`amqps` is not compiled in; use `amqp`"));
+        let refused = || Error::new(ErrorKind::Config, "not an AMQP URL such as `amqp://user:password@host:5672/%2f`");
+        let uris = each_host(text).iter().map(|url| url.parse()).collect::<std::result::Result<Vec<AMQPUri>, String>>();
+        let uris = uris.map_err(|_| refused())?;
+        let first = uris.first().ok_or_else(refused)?;
+        if first.scheme == AMQPScheme::AMQPS && !cfg!(feature = "tls") {
+            let text = "`amqps` is not compiled in: build with the feature `tls` of binder-rabbit";
+            return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        if uri.vhost.len() > 255 {
+        if first.vhost.len() > 255 {
             return Err(Error::new(ErrorKind::Config, "the virtual host is longer than 255 bytes"));
         }
-        Ok(Self(uri))
+        Ok(Self(uris))
     }
 
-    pub(crate) fn uri(&self) -> &AMQPUri {
+    /// One for each node.
+    pub(crate) fn uris(&self) -> &[AMQPUri] {
         &self.0
     }
 
-    pub(crate) fn user(&self) -> &str {
-        &self.0.authority.userinfo.username
+    pub(crate) fn has_tls(&self) -> bool {
+        self.0.iter().any(|uri| uri.scheme == AMQPScheme::AMQPS)
     }
+}
 
-    pub(crate) fn address(&self) -> String {
-        format!("{}:{}", self.0.authority.host, self.0.authority.port)
-    }
+/// The text once for each host of it: `scheme://user@a,b/rest` is two.
+fn each_host(text: &str) -> Vec<String> {
+    let Some((scheme, rest)) = text.split_once("://") else { return vec![text.to_owned()] };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let hosts = authority.rfind('@').map_or(0, |at| at + 1);
+    let (user, hosts) = authority.split_at(hosts);
+    hosts.split(',').map(|host| format!("{scheme}://{user}{}{path}", host.trim())).collect()
+}
+
+/// `host:port`
+pub(crate) fn address(uri: &AMQPUri) -> String {
+    format!("{}:{}", uri.authority.host, uri.authority.port)
 }
 
 impl fmt::Display for AmqpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "amqp://{}:***@{}/{}", self.user(), self.address(), self.0.vhost)
+        let Some(first) = self.0.first() else { return Ok(()) };
+        let scheme = if self.has_tls() { "amqps" } else { "amqp" };
+        let addresses = self.0.iter().map(address).collect::<Vec<_>>().join(",");
+        write!(f, "{scheme}://{}:***@{addresses}/{}", first.authority.userinfo.username, first.vhost)
     }
 }
 
@@ -56,6 +82,27 @@ impl<'de> Deserialize<'de> for AmqpUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(|cause| de::Error::custom(format_args!("`url`: {cause}")))
+    }
+}
+
+/// How an `amqps` broker is checked, and what it is shown: `binders.<name>.tls`. All files are PEM and are read for each connection.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Tls {
+    /// File with the authorities that may have signed the broker's certificate. Default: those of the system.
+    pub ca: Option<PathBuf>,
+    /// File with the certificate to show to the broker, and with those between it and its authority. Default: none.
+    pub certificate: Option<PathBuf>,
+    /// File with the certificate's private key, not encrypted. Default: none.
+    pub key: Option<PathBuf>,
+    /// Whether the broker's certificate must be for the host name of `url`. Default: true.
+    pub verify_host_name: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { ca: None, certificate: None, key: None, verify_host_name: true }
     }
 }
 
@@ -83,8 +130,10 @@ impl Default for Reconnect {
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RabbitProperties {
-    /// The broker. Default: `amqp://guest:guest@localhost:5672/%2f`.
+    /// The broker, `amqp` or `amqps`; the nodes of a cluster are separated by commas. Default: `amqp://guest:guest@localhost:5672/%2f`.
     pub url: AmqpUrl,
+    /// Certificates of an `amqps` broker. Default: the system's authorities, no certificate of our own.
+    pub tls: Option<Tls>,
     /// How long the broker may be silent before the connection counts as lost is twice this; rounded up to seconds. Default: 10 s.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
@@ -99,10 +148,25 @@ pub struct RabbitProperties {
     pub reconnect: Reconnect,
 }
 
+impl RabbitProperties {
+    /// Refuses what can't be together.
+    pub(crate) fn check(&self) -> Result<()> {
+        let refuse = |text: &'static str| Err(Error::new(ErrorKind::Config, text));
+        match &self.tls {
+            Some(_) if !self.url.has_tls() => refuse("`tls` needs an `amqps` URL"),
+            Some(tls) if tls.certificate.is_some() != tls.key.is_some() => {
+                refuse("`tls.certificate` and `tls.key` go together")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Default for RabbitProperties {
     fn default() -> Self {
         Self {
             url: AmqpUrl::default(),
+            tls: None,
             heartbeat: Duration::from_secs(10),
             connection_name: None,
             connect_timeout: Duration::from_secs(5),
@@ -126,6 +190,18 @@ pub enum ExchangeType {
     Fanout,
 }
 
+/// What kind of queue is declared for a group, and for its dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum QueueType {
+    /// On one node of a cluster; what is in it waits for that node.
+    #[default]
+    Classic,
+    /// On several nodes of a cluster; outlives the loss of less than half of them.
+    Quorum,
+}
+
 /// Settings of an input: `bindings.<channel>.consumer.rabbit.*`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -137,6 +213,8 @@ pub struct RabbitConsumerProperties {
     pub exchange_type: ExchangeType,
     /// Routing key with which the queue is bound. Default: `#`, on a direct exchange the destination; a partitioned queue has `<destination>-<partition>`.
     pub binding_routing_key: Option<String>,
+    /// Type of the group's queues; all that declare them must agree. An anonymous queue is always classic. Default: `classic`.
+    pub queue_type: QueueType,
     /// How many partitions a partitioned destination has; instance `i` takes each partition `p` with `p % instance-count = i`.
     /// Default: one for each instance.
     pub partitions: Option<u32>,
@@ -176,6 +254,8 @@ pub struct RabbitProducerProperties {
     pub delivery_mode: DeliveryMode,
     /// Whether the queues of `required-groups` have dead letters; must be what the groups' consumers say. Default: true.
     pub dead_letters: bool,
+    /// Type of the queues of `required-groups`; must be what the groups' consumers say. Default: `classic`.
+    pub queue_type: QueueType,
 }
 
 impl Default for RabbitProducerProperties {
@@ -185,6 +265,7 @@ impl Default for RabbitProducerProperties {
             exchange_type: ExchangeType::Topic,
             delivery_mode: DeliveryMode::Persistent,
             dead_letters: true,
+            queue_type: QueueType::Classic,
         }
     }
 }
@@ -207,12 +288,47 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_refused_without_repeating_it() {
-        for url in ["amqp:joe:s3cret@mq", "http://joe:s3cret@mq/", "amqps://joe:s3cret@mq/", "s3cret"] {
+        for url in ["amqp:joe:s3cret@mq", "http://joe:s3cret@mq/", "amqp://joe:s3cret@mq:x/", "s3cret"] {
             let error =
                 Section::new("binders.rabbit", json!({ "url": url })).read::<RabbitProperties>().expect_err(url);
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_cluster_is_a_url_with_several_hosts() {
+        let url = AmqpUrl::parse("amqp://joe:s3,cr@mq1:1, mq2,127.0.0.1:3/shop?heartbeat=5").expect("valid");
+        let hosts: Vec<_> = url.uris().iter().map(address).collect();
+        assert_eq!(hosts, ["mq1:1", "mq2:5672", "127.0.0.1:3"]);
+        assert!(url.uris().iter().all(|uri| uri.authority.userinfo.password == "s3,cr" && uri.vhost == "shop"));
+        assert_eq!(url.to_string(), "amqp://joe:***@mq1:1,mq2:5672,127.0.0.1:3/shop");
+    }
+
+    #[test]
+    fn certificates_need_tls_and_come_with_their_key() {
+        let read = |value| Section::new("binders.rabbit", value).read::<RabbitProperties>().expect("valid").check();
+        let error = read(json!({ "url": "amqp://mq", "tls": { "ca": "ca.pem" } })).expect_err("refused");
+        assert!(error.to_string().contains("`amqps`"), "{error}");
+        assert!(read(json!({ "url": "amqp://mq" })).is_ok());
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        let read = |value| Section::new("binders.rabbit", value).read::<RabbitProperties>().expect("valid").check();
+        let url = "amqps://mq";
+        assert!(read(json!({ "url": url, "tls": { "certificate": "c", "key": "k" } })).is_ok());
+        let error = read(json!({ "url": url, "tls": { "certificate": "c" } })).expect_err("refused");
+        assert!(error.to_string().contains("`tls.key`"), "{error}");
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn amqps_names_the_feature_it_needs() {
+        let section = Section::new("binders.rabbit", json!({ "url": "amqps://joe:s3cret@mq" }));
+        let error = section.read::<RabbitProperties>().expect_err("refused");
+        assert!(error.to_string().contains("feature `tls`") && !format!("{error:?}").contains("s3cret"), "{error:?}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use binder_core::{Error, ErrorKind};
 use lapin::protocol::{AMQPError, AMQPErrorKind};
 
-use crate::config::AmqpUrl;
+use lapin::uri::AMQPUri;
+
+use crate::config::address;
 
 /// The broker's reply codes that mean something here.
 pub(crate) mod code {
@@ -42,20 +44,43 @@ pub(crate) fn lost(error: lapin::Error) -> Error {
 }
 
 /// An attempt to connect that failed; names the place and the user, never the password.
-pub(crate) fn connect(url: &AmqpUrl, error: lapin::Error) -> Error {
-    let address = url.address();
+pub(crate) fn connect(uri: &AMQPUri, error: lapin::Error) -> Error {
+    let address = address(uri);
     let said = text(&error);
     let message = match broker(&error) {
         Some(refused) if refused.get_id() == code::ACCESS_REFUSED => {
-            format!("the broker at {address} refuses user `{}`: {said}", url.user())
+            format!("the broker at {address} refuses user `{}`: {said}", uri.authority.userinfo.username)
         }
         Some(_) => format!("the broker at {address} refuses the connection: {said}"),
         None if said.contains("lookup address") => {
-            format!("unknown host `{}` (broker at {address}): {said}", url.uri().authority.host)
+            format!("unknown host `{}` (broker at {address}): {said}", uri.authority.host)
         }
-        None => format!("no connection to the broker at {address}: {said}"),
+        None => {
+            certificate(&address, &error).unwrap_or_else(|| format!("no connection to the broker at {address}: {said}"))
+        }
     };
     Error::new(ErrorKind::Connection, message).retryable().with_source(error)
+}
+
+#[cfg(feature = "tls")]
+fn certificate(address: &str, error: &lapin::Error) -> Option<String> {
+    crate::tls::reason(address, error)
+}
+
+#[cfg(not(feature = "tls"))]
+fn certificate(_address: &str, _error: &lapin::Error) -> Option<String> {
+    None
+}
+
+/// No node of a cluster was reached.
+pub(crate) fn all(mut failures: Vec<Error>) -> Error {
+    if failures.len() == 1
+        && let Some(failure) = failures.pop()
+    {
+        return failure;
+    }
+    let told: Vec<_> = failures.iter().map(Error::message).collect();
+    Error::new(ErrorKind::Connection, told.join("; ")).retryable()
 }
 
 pub(crate) fn closed() -> Error {

@@ -41,12 +41,14 @@ mod names;
 mod poll;
 mod producer;
 mod publisher;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod view;
 mod window;
 
 pub use binder::{RabbitBinder, factory};
 pub use config::{
-    AmqpUrl, DeliveryMode, ExchangeType, RabbitConsumerProperties, RabbitProducerProperties, RabbitProperties,
-    Reconnect,
+    AmqpUrl, DeliveryMode, ExchangeType, QueueType, RabbitConsumerProperties, RabbitProducerProperties,
+    RabbitProperties, Reconnect, Tls,
 };

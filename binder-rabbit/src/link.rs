@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,12 @@ use binder_core::binder::BinderHealth;
 use binder_core::{Error, ErrorKind, Result};
 use futures::StreamExt;
 use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::config::RabbitProperties;
+use crate::config::{RabbitProperties, address};
 use crate::error;
 use crate::poll::lock;
 
@@ -33,6 +34,8 @@ pub(crate) struct Link {
     known: Mutex<Known>,
     closed: AtomicBool,
     frame_max: AtomicU32,
+    /// Which node of a cluster was reached last.
+    node: AtomicUsize,
 }
 
 struct Known {
@@ -88,6 +91,7 @@ impl Link {
             known: Mutex::new(Known { live: None, failure: None }),
             closed: AtomicBool::new(false),
             frame_max: AtomicU32::new(USUAL_FRAME_MAX),
+            node: AtomicUsize::new(0),
         }
     }
 
@@ -141,7 +145,6 @@ impl Link {
             self.close().await;
             return Err(error::closed());
         }
-        tracing::info!(binder = %self.binder, role = self.role, broker = %self.settings.url, "connected");
         Ok(live)
     }
 
@@ -184,31 +187,58 @@ impl Link {
         Some(Error::new(failure.kind, failure.message.clone()).retryable())
     }
 
+    /// Tries the nodes in turn, the one that was reached last first.
     async fn connect(&self) -> Result<Arc<Live>> {
+        let uris = self.settings.url.uris();
+        let first = self.node.load(Ordering::Relaxed);
+        let mut failures = Vec::new();
+        for index in (first..first + uris.len()).map(|index| index % uris.len()) {
+            match self.connect_to(&uris[index]).await {
+                Ok(live) => {
+                    self.node.store(index, Ordering::Relaxed);
+                    return Ok(Arc::new(live));
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Err(error::all(failures))
+    }
+
+    async fn connect_to(&self, uri: &AMQPUri) -> Result<Live> {
         let limit = self.settings.connect_timeout;
-        let connecting = timeout(limit * 2, self.open_connection(limit)).await;
+        let connecting = timeout(limit * 2, self.open_connection(uri, limit)).await;
         let connection = match connecting {
-            Ok(connection) => connection.map_err(|cause| error::connect(&self.settings.url, cause))?,
+            Ok(connection) => connection.map_err(|cause| error::connect(uri, cause))?,
             Err(_) => {
-                let address = self.settings.url.address();
-                let message = format!("no answer from the broker at {address} within {:?}", limit * 2);
+                let message = format!("no answer from the broker at {} within {:?}", address(uri), limit * 2);
                 return Err(Error::new(ErrorKind::Connection, message).retryable());
             }
         };
         let frame_max = connection.configuration().frame_max();
         self.frame_max.store(frame_max, Ordering::Relaxed);
-        Ok(Arc::new(self.watched(connection)))
+        tracing::info!(binder = %self.binder, role = self.role, broker = address(uri), "connected");
+        Ok(self.watched(connection))
     }
 
-    async fn open_connection(&self, limit: Duration) -> lapin::Result<Connection> {
+    async fn open_connection(&self, uri: &AMQPUri, limit: Duration) -> lapin::Result<Connection> {
         let name = self.settings.connection_name.as_deref().unwrap_or(&self.binder);
         let properties = ConnectionProperties::default().with_connection_name(format!("{name}.{}", self.role).into());
-        let mut uri = self.settings.url.uri().clone();
+        let mut uri = uri.clone();
         let seconds = self.settings.heartbeat.as_millis().div_ceil(1000);
         uri.query.heartbeat = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
         let runtime = lapin::runtime::default_runtime()?;
-        let connect = async move |uri: lapin::uri::AMQPUri, runtime| {
-            let connecting = AMQPUriTcpExt::connect_with_config_async(&uri, TLSConfig::default(), &runtime);
+        #[cfg(feature = "tls")]
+        let tls = crate::tls::connector(&self.settings).map_err(io::Error::other)?;
+        let connect = async move |mut uri: AMQPUri, runtime| {
+            let connecting = async {
+                uri.scheme = AMQPScheme::AMQP;
+                let stream = AMQPUriTcpExt::connect_with_config_async(&uri, TLSConfig::default(), &runtime).await?;
+                #[cfg(feature = "tls")]
+                if let Some(tls) = &tls {
+                    return stream.into_rustls(tls, uri.authority.host.trim_matches(['[', ']'])).await;
+                }
+                io::Result::Ok(stream)
+            };
             match timeout(limit, connecting).await {
                 Ok(stream) => stream.map_err(lapin::Error::from),
                 Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")).into()),

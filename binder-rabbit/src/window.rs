@@ -47,9 +47,11 @@ enum Verdict {
 impl Entry {
     fn answer(self) -> Answer {
         let result = match (self.verdict, self.returned) {
-            (Some(Verdict::Refused), _) => {
-                Err(Error::new(ErrorKind::Refused, "the broker refused the message: a queue is full").retryable())
-            }
+            (Some(Verdict::Refused), _) => Err(Error::new(
+                ErrorKind::Refused,
+                "the broker refused the message: a queue is full, or has no leader at the moment",
+            )
+            .retryable()),
             (_, Some(reason)) => {
                 let Envelope { route, .. } = &self.envelope;
                 let message = format!(

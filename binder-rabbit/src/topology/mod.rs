@@ -9,7 +9,7 @@ use binder_core::binder::{ConsumerBinding, ProducerBinding};
 use binder_core::config::Provision;
 use lapin::ExchangeKind;
 
-use crate::config::{ExchangeType, RabbitConsumerProperties, RabbitProducerProperties};
+use crate::config::{ExchangeType, QueueType, RabbitConsumerProperties, RabbitProducerProperties};
 use crate::envelope::Route;
 use crate::link::Live;
 use crate::names;
@@ -49,6 +49,7 @@ pub(crate) struct QueuePlan {
     exchange: ExchangePlan,
     name: QueueName,
     binding_key: String,
+    queue_type: QueueType,
     dead_letters: Option<DeadLetterPlan>,
     provision: Provision,
 }
@@ -73,6 +74,7 @@ struct GroupPlan<'a> {
     group: Option<&'a str>,
     exchange_type: ExchangeType,
     binding_key: Option<&'a str>,
+    queue_type: QueueType,
     dead_letters: bool,
     provision: Provision,
 }
@@ -106,7 +108,8 @@ impl GroupPlan<'_> {
         });
         let name = name.map_or_else(|| QueueName::Anonymous { prefix: prefix.to_owned() }, QueueName::Group);
         let destination = Arc::from(destination);
-        QueuePlan { destination, partition, exchange, name, binding_key, dead_letters, provision: self.provision }
+        let Self { queue_type, provision, .. } = *self;
+        QueuePlan { destination, partition, exchange, name, binding_key, queue_type, dead_letters, provision }
     }
 }
 
@@ -125,6 +128,7 @@ pub(crate) fn consumer_queues(binding: &ConsumerBinding, settings: &RabbitConsum
         group: binding.group.as_deref(),
         exchange_type: settings.exchange_type,
         binding_key: settings.binding_routing_key.as_deref(),
+        queue_type: settings.queue_type,
         dead_letters: binding.has_dead_letters(),
         provision: binding.provision,
     };
@@ -153,6 +157,7 @@ impl ProducerPlan {
             group: Some(group),
             exchange_type: settings.exchange_type,
             binding_key: None,
+            queue_type: settings.queue_type,
             dead_letters: settings.dead_letters,
             provision: binding.provision,
         };

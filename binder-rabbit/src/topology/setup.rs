@@ -9,13 +9,14 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::{DeadLetterPlan, DeclaredQueue, QueueName, QueuePlan};
-use crate::config::ExchangeType;
+use crate::config::{ExchangeType, QueueType};
 use crate::envelope::Route;
 use crate::error::{self, code};
 use crate::link::Live;
 use crate::names;
 
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+const QUEUE_TYPE: &str = "x-queue-type";
 const DEAD_LETTER_KEY: &str = "x-dead-letter-routing-key";
 
 /// Declares one thing after the other. A refusal costs the channel, the next call opens another.
@@ -97,10 +98,10 @@ impl<'a> Setup<'a> {
 
     async fn create_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
         let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-        let mut arguments = FieldTable::default();
+        let mut arguments = arguments(plan.queue_type);
         let mut route = None;
         if let Some(dead_letters) = &plan.dead_letters {
-            self.dead_letter_queue(dead_letters, durable).await?;
+            self.dead_letter_queue(dead_letters, plan.queue_type).await?;
             route = Some(through_exchange(dead_letters));
             let text = |text: &str| AMQPValue::LongString(text.into());
             arguments.insert(DEAD_LETTER_EXCHANGE.into(), text(&dead_letters.exchange));
@@ -110,7 +111,8 @@ impl<'a> Setup<'a> {
             Ok(()) => {}
             Err(refusal) if refusal.lacks_dead_letters() => {
                 tracing::warn!(queue = name, "the queue has no dead letter exchange of its own; used as it is");
-                self.declare(name, durable, FieldTable::default()).await.map_err(|cause| cause.into_error(name))?;
+                let declared = self.declare(name, durable, self::arguments(plan.queue_type)).await;
+                declared.map_err(|cause| cause.into_error(name))?;
                 route = plan.dead_letters.as_ref().map(direct);
             }
             Err(cause) => return Err(cause.into_error(name)),
@@ -119,11 +121,11 @@ impl<'a> Setup<'a> {
         Ok(DeclaredQueue { name: name.to_owned(), dead_letters: route })
     }
 
-    async fn dead_letter_queue(&mut self, plan: &DeadLetterPlan, durable: QueueDeclareOptions) -> Result<()> {
+    async fn dead_letter_queue(&mut self, plan: &DeadLetterPlan, queue_type: QueueType) -> Result<()> {
         self.exchange(&plan.exchange, ExchangeType::Direct, Provision::Create).await?;
-        self.declare(&plan.queue, durable, FieldTable::default())
-            .await
-            .map_err(|cause| cause.into_error(&plan.queue))?;
+        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+        let declared = self.declare(&plan.queue, durable, arguments(queue_type)).await;
+        declared.map_err(|cause| cause.into_error(&plan.queue))?;
         for key in &plan.keys {
             self.bind(&plan.queue, &plan.exchange, key).await?;
         }
@@ -147,6 +149,15 @@ impl<'a> Setup<'a> {
         let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await;
         bound.map_err(|cause| error::declare("binding of queue", queue, cause))
     }
+}
+
+/// A classic queue is what the broker makes unless told otherwise; queues that are there were declared without a word of it.
+fn arguments(queue_type: QueueType) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    if queue_type == QueueType::Quorum {
+        arguments.insert(QUEUE_TYPE.into(), AMQPValue::LongString("quorum".into()));
+    }
+    arguments
 }
 
 /// Why a queue was not declared.

@@ -6,9 +6,15 @@ mod support;
 mod consuming;
 mod failing;
 mod publishing;
+#[cfg(feature = "tls")]
+mod secure;
 mod topology;
 
 fn main() {
     let cases = [consuming::cases(), failing::cases(), publishing::cases(), topology::cases()];
-    support::run(&["RABBIT_URL"], cases.into_iter().flatten().collect());
+    let cases = cases.into_iter().flatten();
+    #[cfg(feature = "tls")]
+    let cases = cases.chain(secure::cases());
+    let secure: &[&str] = if cfg!(feature = "tls") { &["RABBIT_TLS_URL", "RABBIT_CERTIFICATES"] } else { &[] };
+    support::run(&[&["RABBIT_URL"], secure].concat(), cases.collect());
 }

@@ -51,10 +51,15 @@ macro_rules! cases {
 
 /// Runs the cases; without a broker they show as ignored, on CI that is a failure.
 pub(crate) fn run(needs: &[&str], cases: Vec<Case>) {
+    run_if(true, needs, cases);
+}
+
+/// Runs the cases if the broker is of the kind that they are about, else they show as ignored.
+pub(crate) fn run_if(fits: bool, needs: &[&str], cases: Vec<Case>) {
     let arguments = Arguments::from_args();
     let missing: Vec<_> = needs.iter().filter(|name| std::env::var(name).is_err()).collect();
     assert!(missing.is_empty() || std::env::var("CI").is_err(), "{missing:?} must be set on CI");
-    let present = missing.is_empty();
+    let present = missing.is_empty() && fits;
     let trial = |(name, case): Case| {
         let run = move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -124,9 +129,25 @@ impl Broker {
         RabbitBinder::new(&BinderContext::new("rabbit", section)).expect("valid settings")
     }
 
+    /// The same cluster with another node first.
+    pub(crate) fn reordered(&self, first: usize) -> Self {
+        let address = self.address();
+        let mut nodes: Vec<_> = address.split(',').collect();
+        nodes.rotate_left(first);
+        self.with_address(&nodes.join(","))
+    }
+
+    /// The URL with the first node of a cluster alone.
+    fn first(&self) -> String {
+        match (self.url.find(','), self.url.rfind('/')) {
+            (Some(end), Some(path)) => format!("{}{}", &self.url[..end], &self.url[path..]),
+            _ => self.url.clone(),
+        }
+    }
+
     /// A plain connection to look behind the scenes, and to disturb.
     pub(crate) async fn raw(&self) -> Raw {
-        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.expect("a broker");
+        let connection = Connection::connect(&self.first(), ConnectionProperties::default()).await.expect("a broker");
         Raw { channel: connection.create_channel().await.expect("a channel"), connection }
     }
 }

@@ -1,0 +1,58 @@
+//! One node of three is lost: `RABBIT_URL` names all nodes, and `DEMO_BROKERCTL` is the program that kills them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use binder_core::binder::{Binder, BinderHealth};
+use binder_core::config::Section;
+use serde_json::json;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::support::*;
+
+#[macro_use]
+mod support;
+
+fn main() {
+    let cluster = std::env::var("RABBIT_URL").is_ok_and(|url| url.contains(','));
+    support::run_if(cluster, &["RABBIT_URL", "DEMO_BROKERCTL"], cases![a_lost_node_takes_nothing_with_it]);
+}
+
+async fn control(verb: &str, node: &str) {
+    let program = std::env::var("DEMO_BROKERCTL").expect("checked by run");
+    let done = Command::new(program).args(["brokers", verb, node]).status().await.expect("the program is there");
+    assert!(done.success(), "{node} did not {verb}");
+}
+
+/// The receiver's node is lost, which also leads the queue: it was declared there.
+async fn a_lost_node_takes_nothing_with_it(broker: Broker) {
+    let second_first = broker.reordered(1);
+    let (sending, receiving) = (broker.binder(), second_first.binder());
+    let destination = name("cluster");
+    let mut binding = input(&destination, Some("g"));
+    binding.section = Section::new("rabbit", json!({ "queue-type": "quorum" }));
+    let mut receiver = consumer_of(&receiving, &binding).await;
+    let sender = producer(&sending, &destination).await;
+    assert!(send_in_order(&*sender, &numbers(200)).await.iter().all(Result::is_ok));
+
+    control("kill", "rabbit-2").await;
+    // until there is another leader the broker may refuse: whoever sends tries again
+    for number in &numbers(400)[200..] {
+        let begun = Instant::now();
+        while let Err(refused) = send(&*sender, number).await {
+            assert!(refused.is_retryable() && begun.elapsed() < SOON, "{number}: {refused:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let mut seen = BTreeSet::new();
+    while seen.len() < 400 {
+        // what was not settled before the loss comes again
+        let received = receive(&mut *receiver, 1).await;
+        settle(&mut *receiver, &received[0]);
+        seen.insert(text(&received[0]));
+    }
+    assert_eq!(seen, numbers(400).into_iter().collect());
+    assert_eq!(receiving.health(), BinderHealth::Up);
+    control("start", "rabbit-2").await;
+}
