@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::config::{KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings, TopicProperties};
 use crate::consumer::{Client, KafkaConsumer};
 use crate::dead_letters::KafkaDeadLetters;
-use crate::link::{Link, Shared, lock};
+use crate::link::{Access, Link, Shared, lock};
 use crate::partitions::Partitions;
 use crate::producer::KafkaProducer;
 use crate::provision::{Provisioner, Wanted, check_name, dead_letter_topic};
@@ -56,10 +56,16 @@ impl KafkaBinder {
     /// Creates a binder from its configuration; opens no connection.
     pub fn new(context: &BinderContext) -> Result<Self> {
         let properties: KafkaProperties = context.section.read()?;
-        settings::check(&properties.configuration, &context.section)?;
+        settings::check(&properties, &properties.configuration, &context.section)?;
+        let checked = properties.check();
+        #[cfg(feature = "tls")]
+        let checked = checked.and_then(|()| properties.tls.as_ref().map_or(Ok(()), crate::tls::check));
+        checked.map_err(|error| error.with_context("binder", context.name.as_str()))?;
         settings::verify(&settings::common(&properties, &Settings::default()))
             .map_err(|error| error.with_context("binder", context.name.as_str()))?;
-        Ok(Self { name: context.name.clone(), properties, shared: Arc::default() })
+        let access =
+            Access { user: properties.sasl.as_ref().map(|sasl| sasl.username.clone()), tls: properties.tls.clone() };
+        Ok(Self { name: context.name.clone(), properties, shared: Arc::new(Shared::new(access)) })
     }
 
     fn link(&self, channel: &Arc<str>, status: &Status) -> Link {
@@ -189,7 +195,7 @@ impl Binder for KafkaBinder {
 
     fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
         let own: KafkaConsumerProperties = binding.section.read()?;
-        settings::check(&own.configuration, &binding.section)?;
+        settings::check(&self.properties, &own.configuration, &binding.section)?;
         for topic in &binding.destinations {
             check_name(topic)?;
             if let Some(group) = binding.group.as_ref().filter(|_| binding.has_dead_letters()) {
@@ -204,7 +210,7 @@ impl Binder for KafkaBinder {
 
     fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
         let own: KafkaProducerProperties = binding.section.read()?;
-        settings::check(&own.configuration, &binding.section)?;
+        settings::check(&self.properties, &own.configuration, &binding.section)?;
         check_name(&binding.destination)?;
         settings::verify(&settings::producer(&self.properties, &own, binding))
     }

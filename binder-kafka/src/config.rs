@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use binder_core::config::Secret;
+use binder_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
@@ -14,6 +17,10 @@ use serde_json::Value;
 pub struct KafkaProperties {
     /// Brokers to start from, as a list or separated by commas; a missing port is 9092. Default: `localhost:9092`.
     pub brokers: Brokers,
+    /// Encrypts the connections and says which certificates are used; `tls: {}` takes all defaults. Default: no encryption.
+    pub tls: Option<Tls>,
+    /// Who we are, with a password. Default: nobody in particular.
+    pub sasl: Option<Sasl>,
     /// Settings of librdkafka for every client of this binder. Default: none.
     pub configuration: Settings,
     /// Partitions that a topic created by this binder has at least. Default: 1.
@@ -26,9 +33,90 @@ impl Default for KafkaProperties {
     fn default() -> Self {
         Self {
             brokers: Brokers(vec!["localhost:9092".to_owned()]),
+            tls: None,
+            sasl: None,
             configuration: Settings::default(),
             min_partition_count: 1,
             replication_factor: None,
+        }
+    }
+}
+
+impl KafkaProperties {
+    /// Refuses what can't be together, or is not compiled in.
+    pub(crate) fn check(&self) -> Result<()> {
+        let needs_feature = |what: &str| {
+            let text = format!("{what} is not compiled in: build with the feature `tls` of binder-kafka");
+            Err(Error::new(ErrorKind::Unsupported, text))
+        };
+        let scram = self.sasl.as_ref().is_some_and(|sasl| sasl.mechanism != SaslMechanism::Plain);
+        match &self.tls {
+            Some(_) if !cfg!(feature = "tls") => needs_feature("`tls`"),
+            Some(tls) if tls.certificate.is_some() != tls.key.is_some() => {
+                Err(Error::new(ErrorKind::Config, "`tls.certificate` and `tls.key` go together"))
+            }
+            _ if scram && !cfg!(feature = "tls") => needs_feature("SCRAM"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a broker is checked, and what it is shown: `binders.<name>.tls`. All files are PEM and are read when a binding connects.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Tls {
+    /// File with the authorities that may have signed the brokers' certificates. Default: those of the system.
+    pub ca: Option<PathBuf>,
+    /// File with the certificate to show to the brokers, and with those between it and its authority. Default: none.
+    pub certificate: Option<PathBuf>,
+    /// File with the certificate's private key. Default: none.
+    pub key: Option<PathBuf>,
+    /// Whether a broker's certificate must be for its host name. Default: true.
+    pub verify_host_name: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { ca: None, certificate: None, key: None, verify_host_name: true }
+    }
+}
+
+/// User and password: `binders.<name>.sasl`. Without `tls` they go over the network in the open, SCRAM's password excepted.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Sasl {
+    /// How the password is proved. No default.
+    pub mechanism: SaslMechanism,
+    /// The user. No default.
+    pub username: String,
+    /// The password. No default.
+    pub password: Secret,
+}
+
+/// How a password is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SaslMechanism {
+    /// By sending it.
+    #[serde(alias = "PLAIN")]
+    Plain,
+    /// By a challenge, with SHA-256.
+    #[serde(rename = "scram-sha-256", alias = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// By a challenge, with SHA-512.
+    #[serde(rename = "scram-sha-512", alias = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
         }
     }
 }
@@ -239,6 +327,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 
 #[cfg(test)]
 mod tests {
+    use binder_core::config::Section;
     use serde_json::json;
 
     use super::*;
@@ -262,6 +351,40 @@ mod tests {
             format!("{settings:?}"),
             r#"{"sasl.password": "***", "sasl.username": "u", "socket.keepalive.enable": "true"}"#
         );
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let sasl = json!({ "mechanism": "SCRAM-SHA-256", "username": "alice", "password": "hunter2" });
+        let section = Section::new("binders.kafka", json!({ "sasl": sasl, "tls": {} }));
+        let properties: KafkaProperties = section.read().expect("valid");
+        assert_eq!(properties.tls, Some(Tls::default()), "an empty section turns TLS on");
+        let printed = format!("{properties:?}");
+        assert!(printed.contains("alice") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn half_a_user_and_half_a_certificate_are_refused() {
+        let read = |value| Section::new("binders.kafka", value).read::<KafkaProperties>();
+        let error = read(json!({ "sasl": { "mechanism": "plain", "username": "u" } })).expect_err("no password");
+        assert!(error.to_string().contains("password"), "{error}");
+        let error = read(json!({ "sasl": { "mechanism": "plan", "username": "u", "password": "hunter2" } }));
+        let error = error.expect_err("unknown").to_string();
+        assert!(error.contains("`plain`") && error.contains("scram-sha-256") && !error.contains("hunter2"), "{error}");
+        let error = read(json!({ "tls": { "certificate": "c" } })).expect("valid").check().expect_err("no key");
+        assert!(
+            error.to_string().contains(if cfg!(feature = "tls") { "`tls.key`" } else { "feature `tls`" }),
+            "{error}"
+        );
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn scram_names_the_feature_it_needs() {
+        let sasl = |mechanism| json!({ "sasl": { "mechanism": mechanism, "username": "u", "password": "p" } });
+        let check = |value| Section::new("binders.kafka", value).read::<KafkaProperties>().expect("valid").check();
+        assert!(check(sasl("plain")).is_ok());
+        assert!(check(sasl("scram-sha-512")).expect_err("refused").to_string().contains("feature `tls`"));
     }
 
     #[test]

@@ -27,10 +27,12 @@ mod provision;
 mod rebalance;
 mod sender;
 mod settings;
+#[cfg(feature = "tls")]
+mod tls;
 mod view;
 
 pub use binder::{KafkaBinder, factory};
 pub use config::{
-    Assignment, Brokers, Compression, KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings,
-    TopicProperties,
+    Assignment, Brokers, Compression, KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Sasl,
+    SaslMechanism, Settings, Tls, TopicProperties,
 };

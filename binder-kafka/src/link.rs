@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+#[cfg(feature = "tls")]
+use std::time::Instant;
 
 use binder_core::Error;
 use binder_core::binder::{BinderHealth, Status};
@@ -13,6 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::config::Tls;
 use crate::error::{from_code, from_kafka};
 
 /// How often a client that lost its brokers is asked whether it has one again.
@@ -21,13 +24,26 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long such a question waits for its answer.
 pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the meaning of a failed handshake is believed.
+#[cfg(feature = "tls")]
+const SECOND_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How the clients of a binder come in, for messages.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) user: Option<String>,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "there is no TLS without the feature"))]
+    pub(crate) tls: Option<Tls>,
 }
 
 /// What the clients of a binder have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
+    access: Access,
     next_link: AtomicU64,
     reached: AtomicBool,
     down: Mutex<BTreeMap<u64, String>>,
@@ -37,6 +53,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(access: Access) -> Self {
+        Self { access, ..Self::default() }
+    }
+
     pub(crate) fn health(&self) -> BinderHealth {
         match lock(&self.down).values().next() {
             Some(reason) => BinderHealth::Connecting(reason.clone()),
@@ -79,6 +99,16 @@ type Probe = Box<dyn Fn() -> Option<bool> + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Link(Arc<Inner>);
 
+/// A handshake that failed.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+struct Handshake {
+    said: String,
+    at: Instant,
+    /// None while the broker's certificate is being looked at.
+    meaning: Option<String>,
+}
+
 struct Inner {
     binder: String,
     channel: Arc<str>,
@@ -87,6 +117,8 @@ struct Inner {
     status: Option<Status>,
     down: AtomicBool,
     reason: Mutex<Option<String>>,
+    #[cfg(feature = "tls")]
+    handshake: Mutex<Option<Handshake>>,
     probe: OnceLock<Probe>,
     runtime: Handle,
 }
@@ -101,6 +133,8 @@ impl Link {
             status,
             down: AtomicBool::new(false),
             reason: Mutex::default(),
+            #[cfg(feature = "tls")]
+            handshake: Mutex::default(),
             probe: OnceLock::new(),
             runtime: Handle::current(),
         }))
@@ -166,11 +200,14 @@ impl Link {
                 let reason = self.complaint().unwrap_or_else(|| text.to_owned());
                 self.lost(reason);
             }
-            Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
-                self.complain(text);
-                self.lost(text.to_owned());
+            Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
+                self.refused(&refusal(text, self.0.shared.access.user.as_deref()));
             }
-            Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => self.complain(text),
+            Some(Code::SSL) => self.on_handshake(text),
+            Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => match alert(text) {
+                Some(refusal) => self.refused(&refusal),
+                None => self.complain(text),
+            },
             Some(Code::Fatal) => {
                 tracing::error!(binder = %self.0.binder, channel = %self.0.channel, "the Kafka client gave up: {text}");
                 self.lost(text.to_owned());
@@ -191,6 +228,39 @@ impl Link {
             }
             _ => tracing::debug!(binder = %self.0.binder, channel = %self.0.channel, facility, "{text}"),
         }
+    }
+
+    fn refused(&self, text: &str) {
+        self.complain(text);
+        self.lost(text.to_owned());
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn on_handshake(&self, text: &str) {
+        self.refused(text);
+    }
+
+    /// Looks at the broker's certificate, on another thread, and not again soon for the same words.
+    #[cfg(feature = "tls")]
+    fn on_handshake(&self, text: &str) {
+        let said = steady(text).to_owned();
+        let known = lock(&self.0.handshake).clone();
+        let known = known.filter(|known| known.said == said && known.at.elapsed() < SECOND_LOOK_INTERVAL);
+        if let Some(known) = known {
+            if let Some(meaning) = known.meaning {
+                self.refused(&meaning);
+            }
+            return;
+        }
+        let looking = Handshake { said: said.clone(), at: Instant::now(), meaning: None };
+        *lock(&self.0.handshake) = Some(looking.clone());
+        let link = self.clone();
+        self.0.runtime.spawn_blocking(move || {
+            let tls = link.0.shared.access.tls.clone().unwrap_or_default();
+            let meaning = address(&said).and_then(|address| crate::tls::reason(address, &tls)).unwrap_or(said);
+            *lock(&link.0.handshake) = Some(Handshake { meaning: Some(meaning.clone()), ..looking });
+            link.refused(&meaning);
+        });
     }
 
     fn complain(&self, text: &str) {
@@ -252,7 +322,58 @@ impl fmt::Debug for Link {
     }
 }
 
+/// The broker that a complaint is about: `host:port` of `ssl://host:port/1: SSL handshake failed`.
+fn address(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("://")?;
+    rest.split_once('/').map(|(address, _)| address)
+}
+
+/// What the broker says to a wrong password, with the user's name.
+fn refusal(text: &str, user: Option<&str>) -> String {
+    match (steady(text).split_once(": SASL authentication error: "), address(text), user) {
+        (Some((_, said)), Some(address), Some(user)) => {
+            format!("the broker at {address} refuses user `{user}`: {said}")
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// What the broker says to a client without a certificate that it accepts; it comes when the client is already through.
+fn alert(text: &str) -> Option<String> {
+    let said = steady(text);
+    let about_certificate = said.contains("SSL alert") && (said.contains("certificate") || said.contains("unknown ca"));
+    let address = address(said).filter(|_| about_certificate)?;
+    let (_, said) = said.split_once(": ")?;
+    Some(format!(
+        "the broker at {address} refuses the client certificate, or the lack of one; see `tls.certificate`: {said}"
+    ))
+}
+
 /// The part of a complaint that does not change from attempt to attempt: not "(after 12ms in state CONNECT)".
 fn steady(text: &str) -> &str {
     text.split_once(" (after ").map_or(text, |(steady, _)| steady)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_is_no_lost_connection() {
+        let text = "ssl://mq:1/bootstrap: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: \
+                    SSL alert number 42 (after 1ms in state APIVERSION_QUERY)";
+        let told = alert(text).expect("about a certificate");
+        assert!(
+            told.starts_with("the broker at mq:1 refuses the client certificate, ") && told.ends_with("42"),
+            "{told}"
+        );
+        assert_eq!(alert("ssl://mq:1/1: Receive failed: Connection reset by peer (after 1ms in state UP)"), None);
+    }
+
+    #[test]
+    fn a_refused_user_is_named() {
+        let text = "sasl_ssl://mq:1/bootstrap: SASL authentication error: no such user (after 3ms in state AUTH_REQ)";
+        assert_eq!(refusal(text, Some("alice")), "the broker at mq:1 refuses user `alice`: no such user");
+        assert_eq!(refusal("odd", Some("alice")), "odd");
+    }
 }

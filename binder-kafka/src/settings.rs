@@ -40,8 +40,11 @@ const OWNED: [(&str, &str); 24] = [
 ];
 
 /// Refuses settings that are ours; `section` is where they stand.
-pub(crate) fn check(settings: &Settings, section: &Section) -> Result<()> {
-    let Some((name, instead)) = OWNED.iter().find(|(name, _)| settings.contains(name)) else { return Ok(()) };
+pub(crate) fn check(binder: &KafkaProperties, settings: &Settings, section: &Section) -> Result<()> {
+    let access = access(binder);
+    let access = access.iter().map(|(name, _)| (*name, "`tls` and `sasl` of the binder say it"));
+    let mut owned = OWNED.into_iter().chain(access);
+    let Some((name, instead)) = owned.find(|(name, _)| settings.contains(name)) else { return Ok(()) };
     let path = format!("{}.configuration", section.path());
     let place = section.place_of("configuration").map_or_else(String::new, |place| format!("{place}: "));
     Err(Error::new(ErrorKind::Config, format!("{place}{path}: `{name}` can't be set here: {instead}")))
@@ -64,7 +67,38 @@ pub(crate) fn common(binder: &KafkaProperties, own: &Settings) -> ClientConfig {
         config.set(name, value);
     }
     config.set("bootstrap.servers", binder.brokers.to_string());
+    for (name, value) in access(binder) {
+        config.set(name, value);
+    }
     config
+}
+
+/// How we come in.
+fn access(binder: &KafkaProperties) -> Vec<(&'static str, String)> {
+    let protocol = match (&binder.tls, &binder.sasl) {
+        (None, None) => return vec![],
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    let mut settings = vec![("security.protocol", protocol.to_owned())];
+    if let Some(sasl) = &binder.sasl {
+        settings.push(("sasl.mechanism", sasl.mechanism.as_str().to_owned()));
+        settings.push(("sasl.username", sasl.username.clone()));
+        settings.push(("sasl.password", sasl.password.expose().to_owned()));
+    }
+    if let Some(tls) = &binder.tls {
+        let files = [
+            ("ssl.ca.location", &tls.ca),
+            ("ssl.certificate.location", &tls.certificate),
+            ("ssl.key.location", &tls.key),
+        ];
+        let given = files.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?.display().to_string())));
+        settings.extend(given);
+        let names = if tls.verify_host_name { "https" } else { "none" };
+        settings.push(("ssl.endpoint.identification.algorithm", names.to_owned()));
+    }
+    settings
 }
 
 /// Settings of an input's client.
@@ -147,11 +181,25 @@ mod tests {
     fn a_setting_of_ours_is_refused_by_name() {
         let settings: Settings = serde_json::from_value(json!({ "group.id": "x" })).expect("settings");
         let section = Section::new("bindings.in.consumer.kafka", json!({ "configuration": { "group.id": "x" } }));
-        let error = check(&settings, &section).expect_err("refused");
+        let error = check(&KafkaProperties::default(), &settings, &section).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Config);
         let text = error.to_string();
         let told = "bindings.in.consumer.kafka.configuration: `group.id` can't be set here: set `group` of the binding";
         assert!(text.ends_with(told), "{text}");
+    }
+
+    #[test]
+    fn a_user_is_said_once() {
+        let sasl = json!({ "mechanism": "plain", "username": "alice", "password": "hunter2" });
+        let binder: KafkaProperties = serde_json::from_value(json!({ "sasl": sasl })).expect("binder");
+        let config = common(&binder, &Settings::default());
+        assert_eq!(config.get("security.protocol"), Some("sasl_plaintext"));
+        assert_eq!(config.get("sasl.password"), Some("hunter2"));
+        let settings: Settings = serde_json::from_value(json!({ "sasl.password": "hunter3" })).expect("settings");
+        let section = Section::new("binders.kafka", json!({ "configuration": { "sasl.password": "hunter3" } }));
+        let text = check(&binder, &settings, &section).expect_err("refused").to_string();
+        assert!(text.contains("`sasl.password` can't be set here: `tls` and `sasl`"), "{text}");
+        assert!(check(&KafkaProperties::default(), &settings, &section).is_ok());
     }
 
     #[test]

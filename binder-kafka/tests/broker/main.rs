@@ -5,6 +5,7 @@
 mod faults;
 mod groups;
 mod rebalance;
+mod secure;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;
@@ -16,5 +17,6 @@ fn main() {
     cases.extend(groups::cases(ready));
     cases.extend(rebalance::cases(ready));
     cases.extend(faults::cases(ready));
+    cases.extend(secure::cases(ready));
     libtest_mimic::run(&arguments, cases).exit();
 }

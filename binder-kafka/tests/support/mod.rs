@@ -274,6 +274,17 @@ pub(crate) async fn partitions(topic: &str) -> Option<usize> {
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// Returns the node that leads partition 0.
+pub(crate) async fn leader(topic: &str) -> i32 {
+    let topic = topic.to_owned();
+    let ask = move || {
+        let client: BaseConsumer = plain().create().unwrap();
+        let metadata = client.fetch_metadata(Some(&topic), STEP).unwrap();
+        metadata.topics()[0].partitions()[0].leader()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
 /// Waits until something holds.
 pub(crate) async fn until<Fut: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> Fut) {
     let begun = Instant::now();
