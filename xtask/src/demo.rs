@@ -50,12 +50,21 @@ impl Binder {
 /// Runs `cargo xtask demo`; fails with the demonstration's own exit code.
 pub(crate) fn main(project: &Project, binder: Binder, instances: Option<u32>, install: bool) -> Result<()> {
     brokers::check(project, &binder.servers(), install)?;
-    let built = run::run(&mut package(project, "build", binder))?;
+    play(project, binder, instances, "")
+}
+
+/// Runs the demonstration with what the tests have been built with: the Kafka client is not compiled a second time.
+pub(crate) fn tested(project: &Project, binder: Binder) -> Result<()> {
+    play(project, binder, None, ",demo/tls")
+}
+
+fn play(project: &Project, binder: Binder, instances: Option<u32>, features: &str) -> Result<()> {
+    let built = run::run(&mut package(project, "build", binder, features))?;
     if !built.success() {
         return Err(Failure::failed("demo: the build failed"));
     }
     let fleet = Fleet::up(project, &binder.servers(), None, false)?;
-    let mut command = package(project, "run", binder);
+    let mut command = package(project, "run", binder, features);
     fleet.tell(&mut command).args(["--", "--binder", binder.name()]);
     if let Some(instances) = instances {
         command.args(["--instances", &instances.to_string()]);
@@ -68,11 +77,11 @@ pub(crate) fn main(project: &Project, binder: Binder, instances: Option<u32>, in
     Err(failure.with_note(&fleet.tails()))
 }
 
-fn package(project: &Project, verb: &str, binder: Binder) -> Command {
+fn package(project: &Project, verb: &str, binder: Binder, features: &str) -> Command {
     let mut command = project.cargo();
     command.args([verb, "--quiet", "--package", "demo"]);
     if binder != Binder::Memory {
-        command.arg("--features").arg(format!("demo/{}", binder.name()));
+        command.arg("--features").arg(format!("demo/{}{features}", binder.name()));
         if verb == "build" {
             // On a broker the demonstration starts the services' own programs, which have to lie beside it.
             command.args(["--package", "organization", "--package", "licensing", "--package", "audit"]);

@@ -13,6 +13,9 @@ use crate::{
     run,
 };
 
+/// Nodes of a cluster.
+const NODES: u32 = 3;
+
 /// How much is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tier {
@@ -29,10 +32,11 @@ pub(crate) fn main(project: &Project, tier: Tier, install: bool) -> Result<()> {
     let mut steps = Steps { begun: Instant::now(), done: vec![] };
     let result = match tier {
         Tier::Fast => fast(project, &mut steps),
-        Tier::Default | Tier::Full => default(project, &mut steps, install),
+        Tier::Default => default(project, &mut steps, install),
+        Tier::Full => default(project, &mut steps, install).and_then(|()| clusters(project, &mut steps)),
     };
     if result.is_ok() && tier == Tier::Full {
-        eprintln!("== full: clusters, stress, long faults and fuzzing are added here when they exist");
+        eprintln!("== full: stress, long faults and fuzzing are added here when they exist");
     }
     eprintln!("== {}", steps.summary(result.is_ok()));
     result
@@ -53,13 +57,32 @@ fn default(project: &Project, steps: &mut Steps, install: bool) -> Result<()> {
     let tested = steps.step("cargo test", || run::run_ok(fleet.tell(test), "cargo test"));
     tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
     for binder in [Binder::Memory, Binder::Rabbit, Binder::Kafka] {
-        let demo = || demo::main(project, binder, None, false);
+        let demo = || demo::tested(project, binder);
         steps.step(&format!("demo {}", binder.name()), demo).map_err(|failure| match failure.code() {
             130 => failure,
             _ => Failure::failed(failure.to_string()),
         })?;
     }
     Ok(())
+}
+
+/// Clusters that lose a node.
+fn clusters(project: &Project, steps: &mut Steps) -> Result<()> {
+    let up = || Fleet::up(project, &[Kind::Kafka, Kind::Rabbit], Some(NODES), false);
+    let fleet = steps.step("clusters", up)?;
+    let test = &mut project.cargo();
+    test.args([
+        "test",
+        "--package",
+        "binder-kafka",
+        "--package",
+        "binder-rabbit",
+        "--all-features",
+        "--test",
+        "cluster",
+    ]);
+    let tested = steps.step("cargo test on clusters", || run::run_ok(fleet.tell(test.env("CI", "true")), "cargo test"));
+    tested.map_err(|failure| failure.with_note(&fleet.tails()))
 }
 
 fn workspace(project: &Project) -> Command {
