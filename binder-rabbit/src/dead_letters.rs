@@ -165,7 +165,7 @@ impl DeadLetterSink for DeadLetters {
             let error = Error::new(kind, message).with_context("destination", target).with_source(cause);
             if retryable { error.retryable() } else { error }
         };
-        publisher.publish(slot, [envelope]).await.map_err(failed)
+        publisher.publish(slot, [Ok(envelope)]).await.map_err(failed)
     }
 }
 

@@ -87,7 +87,8 @@ impl RabbitProducer {
         Ok(envelope)
     }
 
-    fn envelopes(&self, batch: &OutgoingBatch) -> Result<Vec<Envelope>> {
+    /// Makes the messages of a batch; one that can't be sent does not hold up the others.
+    fn envelopes(&self, batch: &OutgoingBatch) -> Vec<Result<Envelope>> {
         let size = batch.iter().map(|message| message.payload.map_or(0, <[u8]>::len)).sum();
         let mut arena = BytesMut::with_capacity(size);
         let mut copy = |payload: &[u8]| {
@@ -103,7 +104,7 @@ impl Producer for RabbitProducer {
     fn try_send(&self, message: Outgoing<'_>) -> Result<TrySend<'_>> {
         let Some(slot) = self.publisher.reserve(1)? else { return Ok(TrySend::Full) };
         match self.envelope(&message, Bytes::copy_from_slice) {
-            Ok(envelope) => Ok(TrySend::Sent(self.publisher.publish(slot, [envelope]))),
+            Ok(envelope) => Ok(TrySend::Sent(self.publisher.publish(slot, [Ok(envelope)]))),
             Err(error) => {
                 self.publisher.cancel(slot, 1);
                 Err(error)
@@ -117,13 +118,7 @@ impl Producer for RabbitProducer {
             return Ok(TrySend::Sent(Receipt::confirmed()));
         }
         let Some(slot) = self.publisher.reserve(count)? else { return Ok(TrySend::Full) };
-        match self.envelopes(batch) {
-            Ok(envelopes) => Ok(TrySend::Sent(self.publisher.publish(slot, envelopes))),
-            Err(error) => {
-                self.publisher.cancel(slot, count);
-                Err(error)
-            }
-        }
+        Ok(TrySend::Sent(self.publisher.publish(slot, self.envelopes(batch))))
     }
 
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<()>> {

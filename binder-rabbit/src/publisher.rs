@@ -96,18 +96,18 @@ impl Publisher {
         self.shared.receipts.cancel(slot, count);
     }
 
-    /// Sends messages for which there is room.
-    pub(crate) fn publish(&self, slot: Slot, envelopes: impl IntoIterator<Item = Envelope>) -> Receipt<'_> {
+    /// Sends messages for which there is room; one that could not be made fails by itself.
+    pub(crate) fn publish(&self, slot: Slot, envelopes: impl IntoIterator<Item = Result<Envelope>>) -> Receipt<'_> {
         let shared = &*self.shared;
         let deadline = Instant::now() + shared.options.timeout;
         let mut state = lock(&shared.state);
         let idle = state.window.is_empty();
         let refuse = state.closed;
         for (index, envelope) in (0..).zip(envelopes) {
-            if refuse {
-                shared.receipts.complete(slot, index, Err(error::closed()));
-            } else {
-                state.window.push(slot, index, deadline, envelope);
+            match envelope {
+                Ok(_) if refuse => shared.receipts.complete(slot, index, Err(error::closed())),
+                Ok(envelope) => state.window.push(slot, index, deadline, envelope),
+                Err(cause) => shared.receipts.complete(slot, index, Err(cause)),
             }
         }
         drop(state);

@@ -28,7 +28,8 @@ pub trait Producer: fmt::Debug + Send + Sync + 'static {
     /// Hands over one message, copied before the call returns.
     fn try_send(&self, message: Outgoing<'_>) -> Result<TrySend<'_>>;
 
-    /// Hands over a batch, all or nothing; one receipt for all. A batch larger than the window is taken when the window is empty.
+    /// Hands over a batch; one receipt for all, which names the messages that fail. If the call itself fails, or there is no room, nothing was
+    /// taken; a message that can't be sent does not hold up the others. A batch larger than the window is taken when the window is empty.
     fn try_send_batch(&self, batch: &OutgoingBatch) -> Result<TrySend<'_>>;
 
     /// Ready when there is room in the window again. The waker is woken then, or earlier.
