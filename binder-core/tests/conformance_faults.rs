@@ -256,6 +256,22 @@ fn main() {
             let unlisted: Vec<_> = Fault::ALL.iter().filter(|fault| !listed(fault)).collect();
             if unlisted.is_empty() { Ok(()) } else { Err(format!("no case is said to notice {unlisted:?}").into()) }
         }),
+        Trial::test("the guide lists every case and no other", || {
+            let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/conformance.md");
+            let text = std::fs::read_to_string(page).map_err(|error| format!("{page}: {error}"))?;
+            let mut group = "";
+            let mut listed = BTreeSet::new();
+            for line in text.lines() {
+                if let Some(title) = line.strip_prefix("## ") {
+                    group = title;
+                } else if let Some((case, _)) = line.strip_prefix("| `").and_then(|row| row.split_once('`')) {
+                    listed.insert(format!("{group}::{case}"));
+                }
+            }
+            let cases = Harness::names().into_iter().map(str::to_owned).collect();
+            let differ: Vec<_> = listed.symmetric_difference(&cases).collect();
+            if differ.is_empty() { Ok(()) } else { Err(format!("run `cargo xtask conformance`: {differ:?}").into()) }
+        }),
     ];
     libtest_mimic::run(&Arguments::from_args(), each.chain(whole).collect()).exit()
 }

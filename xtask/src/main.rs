@@ -4,6 +4,7 @@
 
 mod bench;
 mod brokers;
+mod conformance;
 mod demo;
 mod error;
 mod project;
@@ -56,6 +57,12 @@ enum Action {
         #[arg(long)]
         fast: bool,
     },
+    /// Run the conformance suite on every binder and write its table into the guide
+    Conformance {
+        /// Install missing Debian packages
+        #[arg(long)]
+        install: bool,
+    },
     /// Run the benchmarks
     Bench {
         /// What carries the messages
@@ -85,6 +92,7 @@ fn run(action: &Action) -> Result<()> {
         Action::Brokers(action) => brokers::main(project, action),
         Action::Demo { binder, instances, install } => demo::main(project, *binder, *instances, *install),
         Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
+        Action::Conformance { install } => conformance::main(project, *install),
         Action::Bench { binder, install } => bench::main(project, *binder, *install),
     }
 }

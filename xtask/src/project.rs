@@ -34,6 +34,16 @@ impl Project {
         self.root.join("target/brokers")
     }
 
+    /// A file for what is of use during one call.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.root.join("target").join(name)
+    }
+
+    /// A page of the guide.
+    pub(crate) fn guide(&self, page: &str) -> PathBuf {
+        self.root.join("docs/src").join(page)
+    }
+
     /// A path as a person wants to read it: relative to the checkout.
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
