@@ -32,6 +32,12 @@ pub mod layer {
     pub use crate::runtime::{HandlerCall, Layer, Next, SendCall, SendNext};
 }
 
+/// Looking at dead letters, and sending them back.
+pub mod dead_letters {
+    pub use crate::binder::DeadLetterEntry;
+    pub use crate::runtime::{DeadLetters, Redrive, RedriveReport, Refused};
+}
+
 /// Routing on one input.
 pub mod route {
     pub use crate::runtime::{HeaderCondition, Matcher, Otherwise, Router, header, predicate};

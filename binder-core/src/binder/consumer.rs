@@ -113,6 +113,12 @@ pub trait BatchView: Send + Sync {
     fn headers(&self, index: usize) -> Headers;
     /// Returns where the delivery came from.
     fn metadata(&self, index: usize) -> Metadata;
+    /// Returns which attempt this is, from 1: above 1 only what a [`DelaySink`](super::DelaySink) has handed back. Core asks only with
+    /// `retry: delayed`.
+    fn attempt(&self, _index: usize) -> u32 {
+        1
+    }
+
     /// Copies the delivery out, headers included, so that it outlives the batch. Bytes that must be copied go to `arena`, which
     /// the caller keeps from call to call.
     fn detach(&self, index: usize, arena: &mut BytesMut) -> Parcel;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{BinderHealth, Consumer, Producer, Status};
+use super::{BinderHealth, Consumer, DeadLetterStore, Delay, Producer, Status};
 use crate::Result;
 use crate::config::{ConsumerProperties, ProducerProperties, Provision, Section};
 use crate::message::ContentType;
@@ -31,6 +31,18 @@ pub struct Capability {
     pub unroutable: bool,
     /// A message outlives the process that holds the binder.
     pub durable: bool,
+}
+
+impl Capability {
+    /// Says of what is a trait of its own whether the binder has it.
+    #[must_use]
+    pub fn with_traits_of(mut self, binder: &dyn Binder) -> Self {
+        self.seek = binder.seek().is_some();
+        self.delay = binder.delay().is_some();
+        self.dead_letter_store = binder.dead_letter_store().is_some();
+        self.transactions = binder.transactions().is_some();
+        self
+    }
 }
 
 /// Which instance of the service this is.
@@ -176,14 +188,8 @@ pub trait Binder: fmt::Debug + Send + Sync + 'static {
     fn transactions(&self) -> Option<&dyn Transactions>;
 }
 
-/// Redelivery by the broker after a delay. Has no methods yet.
-pub trait Delay: Send + Sync {}
-
 /// Moving a group's position. Has no methods yet.
 pub trait Seek: Send + Sync {}
-
-/// Listing dead letters and sending them back. Has no methods yet.
-pub trait DeadLetterStore: Send + Sync {}
 
 /// Transactions over what is received and sent. Has no methods yet.
 pub trait Transactions: Send + Sync {}

@@ -7,6 +7,8 @@
 
 mod consumer;
 mod contract;
+mod dead_letter_store;
+mod delay;
 pub(crate) mod outgoing;
 mod parcel;
 mod producer;
@@ -15,9 +17,13 @@ mod status;
 
 pub use consumer::{Assignment, BatchView, Consumer, LaneId, Metadata, Native, Received, Token};
 pub use contract::{
-    Binder, BinderContext, BinderFactory, Capability, ConsumerBinding, DeadLetterStore, Delay, Instance,
-    ProducerBinding, Seek, SharedBinder, Transactions,
+    Binder, BinderContext, BinderFactory, Capability, ConsumerBinding, Instance, ProducerBinding, Seek, SharedBinder,
+    Transactions,
 };
+pub use dead_letter_store::{
+    ATTEMPTS, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, Purpose, REDRIVE_COUNT,
+};
+pub use delay::{Delay, DelaySink, RETRY_ATTEMPT};
 pub use outgoing::{Envelope, Outgoing, OutgoingBatch};
 pub use parcel::Parcel;
 pub use producer::{DeadLetter, DeadLetterSink, Producer, TrySend};

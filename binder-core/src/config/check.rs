@@ -3,7 +3,7 @@
 use super::fault;
 use super::level::Level;
 use super::place::Mistakes;
-use super::properties::{BindingProperties, StreamProperties};
+use super::properties::{BindingProperties, Ordering, RetryMode, StreamProperties};
 use super::tree::Node;
 use crate::channel::PartitionKey;
 
@@ -64,6 +64,7 @@ pub(super) fn together(level: &Level, properties: &BindingProperties, mistakes: 
         );
         level.wrong(&["consumer", "prefetch"], text, mistakes);
     }
+    delayed(level, properties, mistakes);
     let dead_letters = consumer.dead_letters;
     if properties.group.is_some() && dead_letters == Some(false) && consumer.on_exhausted.is_none() {
         let text =
@@ -73,6 +74,33 @@ pub(super) fn together(level: &Level, properties: &BindingProperties, mistakes: 
     if properties.group.is_none() && dead_letters == Some(true) && is_own(level, &["consumer", "dead-letters"]) {
         let text = "an anonymous subscription has no dead letters; give the binding a `group`";
         level.wrong(&["consumer", "dead-letters"], text, mistakes);
+    }
+}
+
+/// Waits of `retry: delayed`, each a queue or topic of its own.
+const MOST_RUNGS: usize = 20;
+
+/// Checks what `retry: delayed` asks for.
+fn delayed(level: &Level, properties: &BindingProperties, mistakes: &mut Mistakes) {
+    let consumer = &properties.consumer;
+    if consumer.retry != RetryMode::Delayed {
+        return;
+    }
+    let retry = ["consumer", "retry"];
+    if consumer.ordering != Ordering::None {
+        let text = "`delayed` hands a failed message to the broker and goes on with the next, so it keeps no order; set `ordering: none`";
+        level.wrong(&retry, text, mistakes);
+    }
+    if properties.group.is_none() && is_own(level, &retry) {
+        let text = "`delayed` needs a `group`: an anonymous subscription has no place where a message could wait";
+        level.wrong(&retry, text, mistakes);
+    }
+    let rungs = consumer.backoff.rungs(consumer.max_attempts).len();
+    if rungs > MOST_RUNGS {
+        let text = format!(
+            "{rungs} different waits, each a queue or topic of its own; at most {MOST_RUNGS} (a larger `multiplier`, a smaller `max`)"
+        );
+        level.wrong(&["consumer", "backoff"], text, mistakes);
     }
 }
 

@@ -102,7 +102,8 @@ pub enum RetryMode {
     /// In its lane, which keeps its order.
     #[default]
     InPlace,
-    /// On the broker; gives up order.
+    /// On the broker, and settled there: for long waits. Gives up order, so it asks for `ordering: none`, and for a `group`. Waits have no
+    /// jitter; each different one is a queue or topic of its own.
     Delayed,
 }
 
@@ -172,6 +173,32 @@ pub struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self { initial: Duration::from_secs(1), multiplier: 2.0, max: Duration::from_secs(10), jitter: 0.2 }
+    }
+}
+
+impl Backoff {
+    /// Returns the wait after so many failed attempts (from 1), without jitter.
+    pub(crate) fn nominal(&self, failed: u32) -> Duration {
+        let factor = self.multiplier.max(1.0).powi(failed.saturating_sub(1).min(1000) as i32);
+        let wait = (self.initial.as_secs_f64() * factor).min(self.max.as_secs_f64());
+        Duration::try_from_secs_f64(wait).unwrap_or(self.max)
+    }
+
+    /// Returns all waits of so many attempts, shortest first, each once, rounded up to whole milliseconds, at least one.
+    pub(crate) fn rungs(&self, max_attempts: u32) -> Vec<Duration> {
+        let mut rungs: Vec<Duration> = Vec::new();
+        for failed in 1..max_attempts {
+            let nominal = self.nominal(failed);
+            let millis = u64::try_from(nominal.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+            let rung = Duration::from_millis(millis);
+            if rungs.last() != Some(&rung) {
+                rungs.push(rung);
+            }
+            if nominal >= self.max {
+                break;
+            }
+        }
+        rungs
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::item::{Extra, Item};
+use super::returns;
 use crate::binder::{BatchView, LaneId, Metadata, Parcel, Token};
 use crate::message::{ContentType, HeaderValue, Headers};
 
@@ -16,6 +17,8 @@ struct Run {
     first: u64,
     destination: Arc<str>,
     partition: u32,
+    /// Whether the items come back to the group, and say in their headers what they were.
+    returned: bool,
 }
 
 /// Copies of items, and the segments with their bytes; used again for every batch.
@@ -47,7 +50,38 @@ impl Batch {
     /// Begins a run of items; those of `lane` that are added next start at offset `first`.
     pub(super) fn begin(&mut self, lane: LaneId, first: u64, destination: &Arc<str>, partition: u32) {
         let destination = Arc::clone(destination);
-        self.runs.push(Run { start: self.items.len(), lane, first, destination, partition });
+        self.runs.push(Run { start: self.items.len(), lane, first, destination, partition, returned: false });
+    }
+
+    /// Begins a run of items that come back to the group; `source` is where they came from at first.
+    pub(super) fn begin_returned(&mut self, lane: LaneId, first: u64, source: &Arc<str>, partition: u32) {
+        self.begin(lane, first, source, partition);
+        if let Some(run) = self.runs.last_mut() {
+            run.returned = true;
+        }
+    }
+
+    /// Takes back the last item and its run, which has no other.
+    pub(super) fn undo(&mut self) {
+        self.items.pop();
+        self.undo_run();
+    }
+
+    /// Takes back the last run, which has no item.
+    pub(super) fn undo_run(&mut self) {
+        self.runs.pop();
+    }
+
+    /// Returns the headers of the last item, whatever the application reads.
+    pub(super) fn last_headers(&self) -> Option<&Headers> {
+        self.items.last().and_then(|item| self.extra(item)).map(Extra::headers)
+    }
+
+    fn returned(&self, index: usize) -> Option<&Headers> {
+        if !self.run(index).returned {
+            return None;
+        }
+        self.extra(&self.items[index]).map(Extra::headers)
     }
 
     /// Adds items with all segments and extras that they need.
@@ -133,11 +167,19 @@ impl BatchView for View<'_> {
     }
 
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
+        if returns::is_ours(name) {
+            return None;
+        }
         self.0.headers(index)?.get(name).cloned()
     }
 
     fn headers(&self, index: usize) -> Headers {
-        self.0.headers(index).cloned().unwrap_or_default()
+        let Some(headers) = self.0.headers(index) else { return Headers::new() };
+        if self.0.run(index).returned { returns::application(headers) } else { headers.clone() }
+    }
+
+    fn attempt(&self, index: usize) -> u32 {
+        self.0.returned(index).map_or(1, returns::attempt)
     }
 
     fn metadata(&self, index: usize) -> Metadata {
@@ -146,6 +188,9 @@ impl BatchView for View<'_> {
         metadata.partition = Some(run.partition);
         metadata.offset = Some(run.first + (index - run.start) as u64);
         metadata.timestamp = Some(self.0.items[index].timestamp());
+        if let Some(headers) = self.0.returned(index) {
+            returns::read_origin(headers, &mut metadata);
+        }
         metadata
     }
 

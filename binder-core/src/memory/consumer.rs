@@ -1,12 +1,14 @@
 //! The receiving half.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::batch::{Batch, View};
 use super::dead_letters::DeadLetters;
@@ -14,9 +16,10 @@ use super::group::Member;
 use super::hub::{Membership, Seat, Session, closed};
 use super::mailbox::{Mail, Mailbox};
 use super::partition::Partition;
+use super::returns;
 use crate::Result;
 use crate::binder::{Assignment, Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received};
-use crate::config::{HeaderMode, Start};
+use crate::config::{HeaderMode, Provision, Start};
 
 /// Unsettled deliveries per partition unless the configuration says it; Kafka's number.
 const PREFETCH: u32 = 10_000;
@@ -31,15 +34,21 @@ struct Lane {
     /// Offset of the next delivery.
     position: u64,
     revoked: bool,
+    /// When the next delivery may be given out, if it waits.
+    due: Option<Instant>,
 }
 
 impl Lane {
     fn wants(&self) -> bool {
-        !self.revoked && self.partition.has_from(self.position)
+        !self.revoked && self.partition.has_from(self.position) && self.is_due()
     }
 
     fn wants_for_sure(&self) -> bool {
-        !self.revoked && self.partition.lock().end() > self.position
+        !self.revoked && self.partition.lock().end() > self.position && self.is_due()
+    }
+
+    fn is_due(&self) -> bool {
+        self.due.is_none_or(|due| due <= Instant::now())
     }
 }
 
@@ -55,6 +64,11 @@ pub(super) struct MemoryConsumer {
     membership: Arc<Membership>,
     /// In the order of their ids.
     lanes: Vec<Lane>,
+    /// Lanes of what comes back to the group, in the order of their ids; a list of their own, because most of the time they are empty.
+    returns: Vec<Lane>,
+    /// Wakes when the first of them is due.
+    alarm: Option<Pin<Box<Sleep>>>,
+    session: Arc<Session>,
     next_id: u32,
     /// Lanes that core was not told of yet, if it wants to hear of them.
     assigned: Option<Vec<Assignment>>,
@@ -76,15 +90,27 @@ impl MemoryConsumer {
         let default = if group.is_some() { Start::Earliest } else { Start::Latest };
         let start = binding.properties.start.unwrap_or(default);
         let mailbox = Arc::<Mailbox>::default();
-        let seats = destinations.into_iter().enumerate().map(|(seat, destination)| {
+        let mut places: Vec<_> = destinations.iter().map(|source| (Arc::clone(source), None)).collect();
+        for source in &destinations {
+            for (name, for_dead_letters) in returns::destinations(binding, source.name()) {
+                let provision = if for_dead_letters { Provision::Create } else { binding.provision };
+                let destination = session.hub.open(&name, source.count(), provision)?;
+                places.push((destination, Some(Arc::clone(source.name()))));
+            }
+        }
+        let seats = places.into_iter().enumerate().map(|(seat, (destination, source))| {
             let member = Member { seat, mailbox: Arc::clone(&mailbox) };
+            let start = if source.is_some() { Start::Earliest } else { start };
             let group = destination.join(group, start, member);
-            Seat { destination, group }
+            Seat { destination, group, source }
         });
         let membership = Membership { seats: seats.collect(), mailbox };
         let consumer = Self {
             membership: Arc::new(membership),
             lanes: Vec::new(),
+            returns: Vec::new(),
+            alarm: None,
+            session: Arc::clone(session),
             next_id: 0,
             assigned: binding.tells_assignments.then(Vec::new),
             next_lane: 0,
@@ -110,23 +136,35 @@ impl MemoryConsumer {
         Ok((!self.paused && self.fill(max)).then_some(Found::Batch))
     }
 
-    fn poll_find(&mut self, context: &Context<'_>, max: usize) -> Poll<Result<Found>> {
+    fn poll_find(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Found>> {
         loop {
             if let Some(found) = self.find(max)? {
                 return Poll::Ready(Ok(found));
             }
             self.membership.mailbox.sleep(context.waker());
-            if !self.has_something(max) {
+            if !self.has_something(max) && self.poll_alarm(context, max).is_pending() {
                 return Poll::Pending;
             }
             self.membership.mailbox.stay_awake();
         }
     }
 
+    /// Ready when something that waits is due.
+    fn poll_alarm(&mut self, context: &mut Context<'_>, max: usize) -> Poll<()> {
+        let first = self.returns.iter().filter(|lane| !lane.revoked).filter_map(|lane| lane.due).min();
+        let Some(due) = first.filter(|_| !self.paused && max > 0) else { return Poll::Pending };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if alarm.deadline() != due {
+            alarm.as_mut().reset(due);
+        }
+        alarm.as_mut().poll(context)
+    }
+
     /// Looks under the locks, so that nothing is missed that was brought before the alarm clock was set.
     fn has_something(&self, max: usize) -> bool {
         let reads = !self.paused && max > 0;
-        self.membership.mailbox.is_pending_for_sure() || reads && self.lanes.iter().any(Lane::wants_for_sure)
+        let mut lanes = self.lanes.iter().chain(&self.returns);
+        self.membership.mailbox.is_pending_for_sure() || reads && lanes.any(Lane::wants_for_sure)
     }
 
     fn check_open(&self) -> Result<()> {
@@ -150,24 +188,26 @@ impl MemoryConsumer {
         let Some(start) = partition.lock().committed(self.membership.seats[seat].group) else { return };
         let id = LaneId(self.next_id);
         self.next_id += 1;
+        let source = &self.membership.seats[seat];
+        let returns = source.source.is_some();
         if let Some(assigned) = &mut self.assigned {
-            let destination = self.membership.seats[seat].destination.name();
+            let destination = source.destination.name();
             assigned.push(Assignment::new(id, Arc::clone(destination), Some(partition.index())));
         }
-        self.lanes.push(Lane { id, seat, partition, start, position: start, revoked: false });
+        let lane = Lane { id, seat, partition, start, position: start, revoked: false, due: None };
+        if returns { self.returns.push(lane) } else { self.lanes.push(lane) }
     }
 
     /// Stops the intake of a lane; one that has delivered nothing is given back without asking core.
     fn revoke(&mut self, seat: usize, partition: u32) -> Option<LaneId> {
-        let is_it = |lane: &Lane| lane.seat == seat && lane.partition.index() == partition;
-        let place = self.lanes.iter().position(is_it)?;
-        let lane = &mut self.lanes[place];
+        let is_it = |lane: &&mut Lane| lane.seat == seat && lane.partition.index() == partition;
+        let lane = self.lanes.iter_mut().chain(&mut self.returns).find(is_it)?;
         lane.revoked = true;
         if lane.position > lane.start {
             return Some(lane.id);
         }
         let id = lane.id;
-        self.give_back(place);
+        self.give_back(id);
         let told = self.assigned.is_some() && !self.take_untold(id);
         told.then_some(id)
     }
@@ -179,15 +219,21 @@ impl MemoryConsumer {
         place.map(|place| assigned.remove(place)).is_some()
     }
 
-    fn give_back(&mut self, place: usize) {
-        let lane = self.lanes.remove(place);
-        let seat = &self.membership.seats[lane.seat];
-        seat.destination.release(seat.group, &self.membership.mailbox, lane.partition.index());
+    fn give_back(&mut self, id: LaneId) {
+        for lanes in [&mut self.lanes, &mut self.returns] {
+            let Some(place) = place_of(lanes, id).filter(|place| lanes[*place].revoked) else { continue };
+            let lane = lanes.remove(place);
+            let seat = &self.membership.seats[lane.seat];
+            seat.destination.release(seat.group, &self.membership.mailbox, lane.partition.index());
+        }
     }
 
     /// Takes what is there from the lanes in turn.
     fn fill(&mut self, max: usize) -> bool {
         self.batch.clear();
+        if self.returns.iter().any(Lane::wants) {
+            self.fill_returned(max);
+        }
         let lanes = self.lanes.len();
         for step in 0..lanes {
             let place = (self.next_lane + step) % lanes;
@@ -207,9 +253,40 @@ impl MemoryConsumer {
         self.batch.len() > 0
     }
 
-    fn lane(&self, id: LaneId) -> Option<usize> {
-        self.lanes.binary_search_by_key(&id, |lane| lane.id).ok()
+    /// Takes what comes back and is due, at most half of what is wanted: the rest is for what is new.
+    #[cold]
+    fn fill_returned(&mut self, max: usize) {
+        let now = Instant::now();
+        for lane in self.returns.iter_mut().filter(|lane| lane.wants()) {
+            let Some(source) = &self.membership.seats[lane.seat].source else { continue };
+            lane.due = None;
+            while self.batch.len() < max.div_ceil(2) {
+                self.batch.begin_returned(lane.id, lane.position, source, lane.partition.index());
+                if lane.partition.lock().read(lane.position, 1, &mut self.batch) == 0 {
+                    self.batch.undo_run();
+                    break;
+                }
+                let due = self.batch.last_headers().and_then(|headers| self.session.hub.clock().due(headers));
+                if due.is_some_and(|due| due > now) {
+                    self.batch.undo();
+                    lane.due = due;
+                    break;
+                }
+                lane.position += 1;
+            }
+        }
     }
+
+    fn lane(&self, id: LaneId) -> Option<&Lane> {
+        match place_of(&self.lanes, id) {
+            Some(place) => self.lanes.get(place),
+            None => place_of(&self.returns, id).and_then(|place| self.returns.get(place)),
+        }
+    }
+}
+
+fn place_of(lanes: &[Lane], id: LaneId) -> Option<usize> {
+    lanes.binary_search_by_key(&id, |lane| lane.id).ok()
 }
 
 impl Consumer for MemoryConsumer {
@@ -226,7 +303,7 @@ impl Consumer for MemoryConsumer {
     }
 
     fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()> {
-        let Some(lane) = self.lane(lane).map(|place| &self.lanes[place]) else { return Ok(()) };
+        let Some(lane) = self.lane(lane) else { return Ok(()) };
         let seat = &self.membership.seats[lane.seat];
         let next = lane.position.min(sequence.saturating_add(1));
         let settled = lane.partition.lock().settle(seat.group, &self.membership.mailbox, next);
@@ -238,11 +315,7 @@ impl Consumer for MemoryConsumer {
     }
 
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
-        for id in lanes {
-            if let Some(place) = self.lane(*id).filter(|place| self.lanes[*place].revoked) {
-                self.give_back(place);
-            }
-        }
+        lanes.iter().for_each(|id| self.give_back(*id));
         async { Ok(()) }.boxed()
     }
 
@@ -287,7 +360,8 @@ impl Drop for MemoryConsumer {
 
 impl fmt::Debug for MemoryConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lanes = self.lanes.iter().map(|lane| (lane.id.0, lane.partition.index(), lane.position));
+        let lanes =
+            self.lanes.iter().chain(&self.returns).map(|lane| (lane.id.0, lane.partition.index(), lane.position));
         f.debug_struct("MemoryConsumer").field("lanes", &lanes.collect::<Vec<_>>()).finish_non_exhaustive()
     }
 }

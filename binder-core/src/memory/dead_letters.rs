@@ -10,13 +10,25 @@ use super::destination::Destination;
 use super::hub::Session;
 use super::item::Record;
 use crate::Result;
-use crate::binder::{ConsumerBinding, DeadLetter, DeadLetterSink};
+use crate::binder::{ATTEMPTS, ConsumerBinding, DeadLetter, DeadLetterSink};
 use crate::message::{HeaderValue, Headers};
 
 /// Returns where the dead letters of a group on a destination go.
 pub(super) fn dead_letter_destination(destination: &str, group: &str) -> String {
     format!("error.{destination}.{group}")
 }
+
+/// Headers that make a message a dead letter.
+pub(super) const FAILURE: [&str; 8] = [
+    "x-original-topic",
+    "x-original-partition",
+    "x-original-offset",
+    "x-original-timestamp",
+    "x-exception-fqcn",
+    "x-exception-message",
+    "x-exception-stacktrace",
+    ATTEMPTS,
+];
 
 /// Appends to `error.<destination>.<group>`, in the same partition, as Spring Cloud Stream does on Kafka.
 #[derive(Debug)]
@@ -69,6 +81,7 @@ fn headers(letter: &DeadLetter<'_>) -> Headers {
         .with("x-exception-fqcn", letter.reason.kind().as_str())
         .with("x-exception-message", letter.reason.to_string())
         .with("x-exception-stacktrace", format!("{:?}", letter.reason))
+        .with(ATTEMPTS, HeaderValue::I64(letter.attempts.into()))
 }
 
 #[async_trait]

@@ -10,6 +10,7 @@ use super::lock;
 use super::log::GroupId;
 use super::mailbox::Mailbox;
 use super::progress::Progress;
+use super::returns::Clock;
 use crate::config::Provision;
 use crate::{Error, ErrorKind, Result};
 
@@ -21,6 +22,11 @@ const DEFAULT_RETENTION: usize = 65_536;
 pub(super) struct Hub {
     destinations: Mutex<BTreeMap<String, Arc<Destination>>>,
     retention: OnceLock<usize>,
+    clock: OnceLock<Clock>,
+    /// Up to where dead letters are resolved, by destination and partition.
+    resolved: Mutex<BTreeMap<(Arc<str>, u32), u64>>,
+    /// Held by who resolves dead letters.
+    pub(super) resolving: Arc<tokio::sync::Mutex<()>>,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -68,6 +74,21 @@ impl Hub {
     /// Returns a destination that is there.
     pub(super) fn find(&self, name: &str) -> Option<Arc<Destination>> {
         lock(&self.destinations).get(name).map(Arc::clone)
+    }
+
+    /// Returns the clock of what waits.
+    pub(super) fn clock(&self) -> &Clock {
+        self.clock.get_or_init(Clock::new)
+    }
+
+    /// Returns up to where the dead letters of a partition are resolved.
+    pub(super) fn resolved(&self, letters: &Arc<str>, partition: u32) -> u64 {
+        lock(&self.resolved).get(&(Arc::clone(letters), partition)).copied().unwrap_or(0)
+    }
+
+    /// Notes up to where the dead letters of a partition are resolved.
+    pub(super) fn set_resolved(&self, letters: &Arc<str>, partition: u32, position: u64) {
+        lock(&self.resolved).insert((Arc::clone(letters), partition), position);
     }
 
     /// Returns all destinations.
@@ -132,6 +153,8 @@ pub(super) fn closed(message: &'static str) -> Error {
 pub(super) struct Seat {
     pub(super) destination: Arc<Destination>,
     pub(super) group: GroupId,
+    /// Where the messages came from at first, if they come back here.
+    pub(super) source: Option<Arc<str>>,
 }
 
 /// A consumer's places in its groups, until it leaves.

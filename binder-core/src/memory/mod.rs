@@ -47,7 +47,9 @@ mod partition;
 mod partitioner;
 mod producer;
 mod progress;
+mod returns;
 mod settings;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -59,11 +61,12 @@ use async_trait::async_trait;
 use crate::Result;
 use crate::binder::{
     Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterStore, Delay,
-    Producer, ProducerBinding, Seek, SharedBinder, Transactions,
+    DelaySink, Producer, ProducerBinding, Seek, SharedBinder, Transactions,
 };
 use consumer::MemoryConsumer;
 use hub::{Hub, Session};
 use producer::MemoryProducer;
+use returns::Returns;
 use settings::BinderSettings;
 
 /// The embedded binder.
@@ -81,8 +84,8 @@ impl MemoryBinder {
         native_keys: true,
         partitions: true,
         seek: false,
-        delay: false,
-        dead_letter_store: false,
+        delay: true,
+        dead_letter_store: true,
         transactions: false,
         unroutable: false,
         durable: false,
@@ -143,7 +146,7 @@ impl BinderFactory for MemoryBinder {
 #[async_trait]
 impl Binder for MemoryBinder {
     fn capability(&self) -> Capability {
-        Self::CAPABILITY
+        Self::CAPABILITY.with_traits_of(self)
     }
 
     fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
@@ -176,7 +179,7 @@ impl Binder for MemoryBinder {
     }
 
     fn delay(&self) -> Option<&dyn Delay> {
-        None
+        Some(self)
     }
 
     fn seek(&self) -> Option<&dyn Seek> {
@@ -184,11 +187,17 @@ impl Binder for MemoryBinder {
     }
 
     fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
-        None
+        Some(self)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {
         None
+    }
+}
+
+impl Delay for MemoryBinder {
+    fn sink(&self, binding: &ConsumerBinding) -> Result<Arc<dyn DelaySink>> {
+        Ok(Arc::new(Returns::new(&self.session, binding.group.as_deref().unwrap_or_default())))
     }
 }
 

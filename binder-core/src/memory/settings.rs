@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::dead_letters::dead_letter_destination;
 use super::destination::MAX_PARTITIONS;
+use super::returns;
 use crate::binder::{ConsumerBinding, ProducerBinding};
-use crate::config::RetryMode;
 use crate::{Error, ErrorKind, Result};
 
 /// The longest name of a topic on Kafka.
@@ -41,10 +41,10 @@ pub(super) fn check_consumer(binding: &ConsumerBinding) -> Result<()> {
         if let Some(group) = &binding.group {
             check_name("group", group)?;
             check_length("dead letter destination", &dead_letter_destination(destination, group))?;
+            for (name, _) in returns::destinations(binding, destination) {
+                check_length("retry destination", &name)?;
+            }
         }
-    }
-    if binding.properties.retry == RetryMode::Delayed {
-        return Err(Error::new(ErrorKind::Unsupported, "the memory binder can't do `retry: delayed`; use `in-place`"));
     }
     check_partitions("concurrency × instance-count", binding.wanted_partitions())
 }

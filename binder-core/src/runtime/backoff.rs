@@ -7,9 +7,7 @@ use crate::config::Backoff;
 /// Returns the wait after so many failed attempts (from 1), with jitter.
 pub(crate) fn wait(backoff: &Backoff, failed: u32, random: &mut fastrand::Rng) -> Duration {
     let spread = 1.0 + backoff.jitter.clamp(0.0, 1.0) * (random.f64() * 2.0 - 1.0);
-    let grown =
-        backoff.initial.as_secs_f64() * backoff.multiplier.max(1.0).powi(failed.saturating_sub(1).min(1000) as i32);
-    let wait = grown.min(backoff.max.as_secs_f64()) * spread;
+    let wait = backoff.nominal(failed).as_secs_f64() * spread;
     Duration::try_from_secs_f64(wait).unwrap_or(backoff.max)
 }
 

@@ -97,31 +97,39 @@ struct BatchRunner<C> {
 struct Port {
     consumer: Box<dyn Consumer>,
     control: watch::Receiver<Command>,
-    next: Vec<Parcel>,
+    inbox: Inbox,
+}
+
+/// What was received and not looked at.
+struct Inbox {
+    next: Vec<Item>,
     revoked: Vec<LaneId>,
     lost: Vec<LaneId>,
     assigned: Assigned,
     arena: BytesMut,
+    /// Whether a delivery may be a later attempt.
+    delayed: bool,
+}
+
+impl Inbox {
+    fn take(&mut self, received: Received<'_>) {
+        match received {
+            Received::Batch(view) => {
+                for index in 0..view.len() {
+                    let attempt = if self.delayed { view.attempt(index).max(1) } else { 1 };
+                    self.next.push(Item { parcel: view.detach(index, &mut self.arena), attempt });
+                }
+            }
+            Received::Assigned(lanes) => self.assigned.add(lanes),
+            Received::Revoked(lanes) => self.revoked.extend(lanes),
+            Received::Lost(lanes) => self.lost.extend(lanes),
+        }
+        let (revoked, lost) = (&self.revoked, &self.lost);
+        self.next.retain(|item| !revoked.contains(&item.parcel.token.lane) && !lost.contains(&item.parcel.token.lane));
+    }
 }
 
 impl Port {
-    fn take(
-        received: Received<'_>,
-        next: &mut Vec<Parcel>,
-        revoked: &mut Vec<LaneId>,
-        lost: &mut Vec<LaneId>,
-        assigned: &mut Assigned,
-        arena: &mut BytesMut,
-    ) {
-        match received {
-            Received::Batch(view) => next.extend((0..view.len()).map(|index| view.detach(index, arena))),
-            Received::Assigned(lanes) => assigned.add(lanes),
-            Received::Revoked(lanes) => revoked.extend(lanes),
-            Received::Lost(lanes) => lost.extend(lanes),
-        }
-        next.retain(|parcel| !revoked.contains(&parcel.token.lane) && !lost.contains(&parcel.token.lane));
-    }
-
     /// Waits for `future` and polls the consumer meanwhile; `None` if the binding is to stop now.
     async fn while_polling<R>(&mut self, future: impl Future<Output = R> + Send) -> Result<Option<R>> {
         let mut future = std::pin::pin!(future);
@@ -137,12 +145,9 @@ impl Port {
                     let Ok(Command::Stop(wait)) = stop.map(|command| *command) else { break None };
                     patience = Some(Instant::now() + wait);
                 }
-                received = self.consumer.recv_many(BATCH) => {
-                    let Self { next, revoked, lost, assigned, arena, .. } = self;
-                    Self::take(received?, next, revoked, lost, assigned, arena);
-                }
+                received = self.consumer.recv_many(BATCH) => self.inbox.take(received?),
             }
-            if !paused && !self.next.is_empty() {
+            if !paused && !self.inbox.next.is_empty() {
                 paused = true;
                 self.consumer.pause()?;
             }
@@ -163,11 +168,17 @@ where
 {
     fn new(consumer: Box<dyn Consumer>, call: Call<H, T, A>, context: RunContext) -> Self {
         let RunContext { settings, exhausted, state, control } = context;
-        let (next, revoked, lost) = (Vec::new(), Vec::new(), Vec::new());
         let breaker = Breaker::new(&settings.breaker);
-        let assigned = Assigned::new(Arc::clone(&settings.channel), state.clone());
+        let inbox = Inbox {
+            next: Vec::new(),
+            revoked: Vec::new(),
+            lost: Vec::new(),
+            assigned: Assigned::new(Arc::clone(&settings.channel), state.clone()),
+            arena: BytesMut::new(),
+            delayed: settings.delayed.is_some(),
+        };
         Self {
-            port: Port { consumer, control, next, revoked, lost, assigned, arena: BytesMut::new() },
+            port: Port { consumer, control, inbox },
             call,
             settings,
             exhausted,
@@ -196,14 +207,14 @@ where
                 }
                 paused = pause;
             }
-            if !self.port.next.is_empty() {
-                let parcels = std::mem::take(&mut self.port.next);
-                if !self.handle(parcels).await? {
+            if !self.port.inbox.next.is_empty() {
+                let items = std::mem::take(&mut self.port.inbox.next);
+                if !self.handle(items).await? {
                     break;
                 }
                 continue;
             }
-            let Port { consumer, control, next, revoked, lost, assigned, arena } = &mut self.port;
+            let Port { consumer, control, inbox } = &mut self.port;
             tokio::select! {
                 biased;
                 changed = control.changed() => {
@@ -211,24 +222,22 @@ where
                         return Err(Error::new(ErrorKind::Closed, "the application is gone"));
                     }
                 }
-                received = consumer.recv_many(max) => {
-                    Port::take(received?, next, revoked, lost, assigned, arena);
-                }
+                received = consumer.recv_many(max) => inbox.take(received?),
             }
         }
         self.settle().await?;
         let closed = self.port.consumer.close().await;
-        self.port.assigned.remove_all();
+        self.port.inbox.assigned.remove_all();
         closed
     }
 
     /// Settles what is done and gives back what was asked for.
     async fn settle(&mut self) -> Result<()> {
         let port = &mut self.port;
-        if !port.lost.is_empty() {
-            let lost = std::mem::take(&mut port.lost);
+        if !port.inbox.lost.is_empty() {
+            let lost = std::mem::take(&mut port.inbox.lost);
             self.window.forget(&lost);
-            port.assigned.remove(&lost);
+            port.inbox.assigned.remove(&lost);
         }
         let mut progress = false;
         self.window.take_settled(|lane, sequence| {
@@ -236,19 +245,18 @@ where
             port.consumer.settle(lane, sequence)
         })?;
         self.state.note_unsettled(self.window.unsettled(), progress);
-        if !port.revoked.is_empty() {
-            let lanes = std::mem::take(&mut port.revoked);
+        if !port.inbox.revoked.is_empty() {
+            let lanes = std::mem::take(&mut port.inbox.revoked);
             port.consumer.release(&lanes).await?;
             self.window.forget(&lanes);
-            port.assigned.remove(&lanes);
+            port.inbox.assigned.remove(&lanes);
         }
         Ok(())
     }
 
     /// Handles a batch until each item is done; false if the binding is to stop before that.
-    async fn handle(&mut self, parcels: Vec<Parcel>) -> Result<bool> {
-        parcels.iter().for_each(|parcel| self.window.receive(parcel.token));
-        let mut open: Vec<_> = parcels.into_iter().map(|parcel| Item { parcel, attempt: 1 }).collect();
+    async fn handle(&mut self, mut open: Vec<Item>) -> Result<bool> {
+        open.iter().for_each(|item| self.window.receive(item.parcel.token));
         while !open.is_empty() {
             let (messages, unread) = self.read(&mut open);
             for (item, error) in unread {
@@ -362,8 +370,17 @@ where
                 self.window.finish(item.parcel.token);
                 continue;
             };
-            if let Some(own) = self.settings.retry.wait(&error, item.attempt, &mut self.random) {
-                wait = wait.max(own);
+            if self.settings.retry.is_worth_another(&error, item.attempt) {
+                if let Some(delayed) = &self.settings.delayed {
+                    let wait = delayed.wait(&error, item.attempt);
+                    let (channel, attempt) = (&self.settings.channel, item.attempt);
+                    tracing::warn!(%channel, attempt, ?wait, "an item of a batch failed, waits on the broker: {error:?}");
+                    if !self.put_aside(item, Aside::later(delayed, wait, &self.state)).await? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                wait = wait.max(self.settings.retry.wait(&error, item.attempt, &mut self.random));
                 rest.push(Item { attempt: item.attempt + 1, ..item });
             } else {
                 let attempt = item.attempt;
@@ -389,18 +406,22 @@ where
             Exhausted::Discard => tracing::error!(%channel, attempts, "discarding the message: {error:?}"),
             Exhausted::DeadLetter(sink) => {
                 tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
-                let aside =
-                    Aside { channel: Arc::clone(channel), sink: Arc::clone(sink), state: self.state.clone(), attempts };
-                let token = item.parcel.token;
-                let sent = aside.send(Task { parcel: item.parcel, attempt: item.attempt, lane: 0 }, error.permanent());
-                if self.port.while_polling(sent).await?.is_none() {
-                    return Ok(false);
-                }
-                self.window.finish(token);
-                return Ok(true);
+                let aside = Aside::dead_letter(channel, sink, error.permanent(), attempts, &self.state);
+                return self.put_aside(item, aside).await;
             }
         }
         self.window.finish(item.parcel.token);
+        Ok(true)
+    }
+
+    /// Finishes an item when the broker has it; false if the binding is to stop before that.
+    async fn put_aside(&mut self, item: Item, aside: Aside) -> Result<bool> {
+        let token = item.parcel.token;
+        let sent = aside.send(Task { parcel: item.parcel, attempt: item.attempt, lane: 0 });
+        if self.port.while_polling(sent).await?.is_none() {
+            return Ok(false);
+        }
+        self.window.finish(token);
         Ok(true)
     }
 }

@@ -14,6 +14,7 @@ use super::aside::Exhausted;
 use super::assigned::Assigned;
 use super::common::Common;
 use super::connect::{bind_waits, connect};
+use super::delayed::Delayed;
 use super::layer::Layers;
 use super::retry::RetryPolicy;
 use super::runner::Runner;
@@ -21,10 +22,13 @@ use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
 use crate::binder::{Consumer, ConsumerBinding, SharedBinder};
 use crate::codec::{Codecs, Decode};
-use crate::config::{ContentTypeFrom, HeaderMode, OnExhausted};
+use crate::config::{ContentTypeFrom, HeaderMode, OnExhausted, RetryMode};
 use crate::handler::{DeliveryRef, Verdict};
 use crate::message::ContentType;
 use crate::{Error, ErrorKind, Result};
+
+/// Why `retry: delayed` is refused.
+pub(super) const NO_DELAY: &str = "the binder can't do `retry: delayed`; use `retry: in-place`";
 
 /// How a consumer is run: boxed once for each binding, so that what is inside is compiled for its handler.
 pub(crate) type Run = Arc<dyn Fn(Box<dyn Consumer>, RunContext) -> BoxFuture<'static, Result<()>> + Send + Sync>;
@@ -46,7 +50,7 @@ pub(crate) struct InputEntry {
     pub(crate) layers: Layers,
     pub(crate) state: StateCell,
     pub(crate) auto_startup: bool,
-    binder: SharedBinder,
+    pub(super) binder: SharedBinder,
     control: watch::Sender<Command>,
     run: Mutex<Option<Run>>,
     handled: AtomicBool,
@@ -190,7 +194,7 @@ impl InputEntry {
             bound = self.connect() => bound?,
         };
         let context = RunContext {
-            settings: self.settings(consumer.as_ref()),
+            settings: self.settings(consumer.as_ref())?,
             exhausted: self.exhausted(consumer.as_ref())?,
             state: self.state.clone(),
             control: control.clone(),
@@ -204,10 +208,10 @@ impl InputEntry {
         connect(&self.state, bind_waits(), |error| self.in_context(error), bind).await
     }
 
-    fn settings(&self, consumer: &dyn Consumer) -> Settings {
+    fn settings(&self, consumer: &dyn Consumer) -> Result<Settings> {
         let properties = &self.binding.properties;
         let key_header = properties.key.as_deref().and_then(|key| key.strip_prefix("header.")).map(Arc::from);
-        Settings {
+        Ok(Settings {
             channel: Arc::clone(&self.binding.channel),
             retry: RetryPolicy::new(properties),
             handler_timeout: Some(properties.handler_timeout).filter(|wait| !wait.is_zero()),
@@ -216,7 +220,17 @@ impl InputEntry {
             concurrency: properties.concurrency as usize,
             prefetch: properties.prefetch.unwrap_or_else(|| consumer.default_prefetch()) as usize,
             key_header,
+            delayed: self.delayed()?,
+        })
+    }
+
+    /// Returns where failed messages wait, if it is on the broker.
+    fn delayed(&self) -> Result<Option<Delayed>> {
+        if self.binding.properties.retry != RetryMode::Delayed {
+            return Ok(None);
         }
+        let delay = self.binder.delay().ok_or_else(|| Error::new(ErrorKind::Unsupported, NO_DELAY))?;
+        Ok(Some(Delayed::new(delay.sink(&self.binding)?, &self.binding)))
     }
 
     fn exhausted(&self, consumer: &dyn Consumer) -> Result<Exhausted> {
@@ -235,7 +249,7 @@ impl InputEntry {
         })
     }
 
-    fn in_context(&self, error: Error) -> Error {
+    pub(super) fn in_context(&self, error: Error) -> Error {
         let error = error.with_context("binding", &*self.binding.channel);
         error
             .with_context("destination", self.binding.destinations.join(","))

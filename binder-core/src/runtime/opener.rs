@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::application::{Shared, lock};
-use super::input::InputEntry;
+use super::input::{InputEntry, NO_DELAY};
 use crate::binder::{BinderContext, ConsumerBinding, Instance, ProducerBinding, SharedBinder};
 use crate::binding::{Direction, OpenChannel};
 use crate::channel::OutputCore;
@@ -86,7 +86,7 @@ impl<'a> Opener<'a> {
         binding.instance =
             Instance { index: self.resolved.stream.instance_index, count: self.resolved.stream.instance_count };
         binding.tells_assignments = !self.shared.common.hooks.is_empty();
-        check_consumer(&binding).map_err(|(key, error)| with_place(error, resolved, key))?;
+        check_consumer(&binding, &binder).map_err(|(key, error)| with_place(error, resolved, key))?;
         binder.check_consumer(&binding).map_err(|error| with_place(error, resolved, "destination"))?;
         Ok(InputEntry::new(
             binding,
@@ -127,12 +127,18 @@ fn with_place(error: Error, binding: &ResolvedBinding, key: &str) -> Error {
     }
 }
 
-/// Refuses what this version of the runtime does not do; names the key that asks for it.
-fn check_consumer(binding: &ConsumerBinding) -> Result<(), (&'static str, Error)> {
+/// Refuses what the runtime or the binder can't do; names the key that asks for it.
+fn check_consumer(binding: &ConsumerBinding, binder: &SharedBinder) -> Result<(), (&'static str, Error)> {
     let properties = &binding.properties;
     if properties.retry == RetryMode::Delayed {
-        let message = "`retry: delayed` is not supported yet; use `retry: in-place`";
-        return Err(("consumer.retry", Error::new(ErrorKind::Unsupported, message)));
+        if binder.delay().is_none() {
+            return Err(("consumer.retry", Error::new(ErrorKind::Unsupported, NO_DELAY)));
+        }
+        if binding.group.is_none() {
+            let message =
+                "`retry: delayed` needs a `group`: an anonymous subscription has no place where a message could wait";
+            return Err(("consumer.retry", Error::new(ErrorKind::Config, message)));
+        }
     }
     match properties.key.as_deref() {
         None => Ok(()),

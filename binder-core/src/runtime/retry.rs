@@ -26,11 +26,14 @@ impl RetryPolicy {
         }
     }
 
-    /// Returns how long to wait for the next attempt; `None` if there is none.
-    #[cold]
-    pub(crate) fn wait(&self, error: &Error, attempt: u32, random: &mut fastrand::Rng) -> Option<Duration> {
-        let again = attempt < self.max_attempts && error.is_retryable() && self.is_worth_it(error);
-        again.then(|| error.retry_after().unwrap_or_else(|| backoff::wait(&self.backoff, attempt, random)))
+    /// Returns whether a message whose attempt has failed is tried again.
+    pub(crate) fn is_worth_another(&self, error: &Error, attempt: u32) -> bool {
+        attempt < self.max_attempts && error.is_retryable() && self.is_worth_it(error)
+    }
+
+    /// Returns how long it waits for that where it is.
+    pub(crate) fn wait(&self, error: &Error, attempt: u32, random: &mut fastrand::Rng) -> Duration {
+        error.retry_after().unwrap_or_else(|| backoff::wait(&self.backoff, attempt, random))
     }
 
     /// What the configuration says of an error on which the handler said nothing.
@@ -55,7 +58,7 @@ mod tests {
 
     fn wait(policy: &RetryPolicy, error: HandlerError) -> bool {
         let error = error.into_error().expect("a failure");
-        policy.wait(&error, 1, &mut fastrand::Rng::with_seed(1)).is_some()
+        policy.is_worth_another(&error, 1)
     }
 
     fn policy(change: impl FnOnce(ConsumerProperties) -> ConsumerProperties) -> RetryPolicy {

@@ -249,6 +249,7 @@ fn settings() -> Settings {
         concurrency: 1,
         prefetch: 100,
         key_header: None,
+        delayed: None,
     }
 }
 

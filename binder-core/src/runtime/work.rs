@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::aside::{Aside, Exhausted};
 use super::breaker::Breaker;
+use super::delayed::Delayed;
 use super::lanes::{LaneIndex, LaneKey, LaneState, Lanes, Task};
 use super::retry::RetryPolicy;
 use super::slots::{SlotIndex, Slots, Started};
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) prefetch: usize,
     /// The header that carries the key, if not the record's own.
     pub(crate) key_header: Option<Arc<str>>,
+    /// Where failed messages wait, if not here.
+    pub(crate) delayed: Option<Delayed>,
 }
 
 /// What is done with the deliveries of one consumer.
@@ -165,7 +168,7 @@ where
     pub(crate) fn accept(&mut self, view: &dyn BatchView) {
         let mut next = 0;
         while next < view.len() {
-            let end = if self.lanes.is_empty() { view.run_end(next) } else { next + 1 };
+            let end = if self.lanes.is_empty() { self.run_end(view, next) } else { next + 1 };
             if !self.lanes.is_empty() || self.is_full() {
                 self.accept_beside_others(view, next);
                 next += 1;
@@ -200,7 +203,8 @@ where
     #[inline]
     fn run_in_place(&mut self, view: &dyn BatchView, first: usize, end: usize) -> usize {
         let end = if self.breaker.is_some() { first + 1 } else { end };
-        let mut delivery = DeliveryRef { view, index: first, attempt: 1, channel: &self.settings.channel };
+        let attempt = self.attempt_of(view, first);
+        let mut delivery = DeliveryRef { view, index: first, attempt, channel: &self.settings.channel };
         let stopped = start(&mut self.slots, &self.invoke, &mut delivery, end);
         let index = delivery.index;
         if index > first {
@@ -214,6 +218,17 @@ where
                 index + 1
             }
         }
+    }
+
+    /// Returns the index up to which deliveries are of one lane, and of one attempt.
+    #[inline]
+    fn run_end(&self, view: &dyn BatchView, index: usize) -> usize {
+        if self.settings.delayed.is_none() { view.run_end(index) } else { index + 1 }
+    }
+
+    #[inline]
+    fn attempt_of(&self, view: &dyn BatchView, index: usize) -> u32 {
+        if self.settings.delayed.is_none() { 1 } else { view.attempt(index).max(1) }
     }
 
     #[cold]
@@ -306,7 +321,14 @@ where
     fn fail(&mut self, task: Task, error: Error) {
         self.note_failure();
         let channel = &self.settings.channel;
-        if let Some(wait) = self.settings.retry.wait(&error, task.attempt, &mut self.random) {
+        if self.settings.retry.is_worth_another(&error, task.attempt) {
+            if let Some(delayed) = &self.settings.delayed {
+                let wait = delayed.wait(&error, task.attempt);
+                tracing::warn!(%channel, attempt = task.attempt, ?wait, "attempt failed, waits on the broker: {error:?}");
+                self.lanes.set_state(task.lane, LaneState::Aside);
+                return self.aside.push(Box::pin(Aside::later(delayed, wait, &self.state).send(task)));
+            }
+            let wait = self.settings.retry.wait(&error, task.attempt, &mut self.random);
             tracing::warn!(%channel, attempt = task.attempt, ?wait, "attempt failed, will be tried again: {error:?}");
             self.timers.push(Reverse((Instant::now() + wait, task.lane)));
             return self.lanes.wait(Task { attempt: task.attempt + 1, ..task });
@@ -316,9 +338,8 @@ where
             Exhausted::DeadLetter(sink) => {
                 tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
                 self.lanes.set_state(task.lane, LaneState::Aside);
-                let aside =
-                    Aside { channel: Arc::clone(channel), sink: Arc::clone(sink), state: self.state.clone(), attempts };
-                self.aside.push(Box::pin(aside.send(task, error.permanent())));
+                let aside = Aside::dead_letter(channel, sink, error.permanent(), attempts, &self.state);
+                self.aside.push(Box::pin(aside.send(task)));
             }
             Exhausted::Discard => {
                 tracing::error!(%channel, attempts, "discarding the message: {error:?}");
@@ -449,7 +470,7 @@ where
     }
 
     fn detach(&mut self, view: &dyn BatchView, index: usize, lane: LaneIndex) -> Task {
-        Task { parcel: view.detach(index, &mut self.arena), attempt: 1, lane }
+        Task { parcel: view.detach(index, &mut self.arena), attempt: self.attempt_of(view, index), lane }
     }
 
     fn detach_to_new_lane(&mut self, view: &dyn BatchView, index: usize) -> Task {

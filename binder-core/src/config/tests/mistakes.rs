@@ -178,7 +178,7 @@ fn settings_that_only_look_contradictory_are_accepted() {
         "bindings: { orders: { group: g, consumer: { dead-letters: false, on-exhausted: stop } } }",
         "bindings: { orders: { consumer: { dead-letters: false } } }",
         "bindings: { orders: { consumer: { prefetch: 4, concurrency: 4 } } }",
-        "bindings: { orders: { consumer: { retry: delayed } } }",
+        "bindings: { orders: { group: g, consumer: { retry: delayed, ordering: none } } }",
         "default: { consumer: { dead-letters: true } }",
         "default: { consumer: { concurrency: 4 }, producer: { window: 4 } }",
     ] {

@@ -63,10 +63,21 @@ fn the_number_of_partitions_is_checked() {
 }
 
 #[test]
-fn what_the_binder_can_not_do_is_unsupported() {
+fn what_the_binder_says_of_its_traits_is_so() {
+    assert_eq!(MemoryBinder::new().capability(), MemoryBinder::CAPABILITY);
+}
+
+#[test]
+fn the_places_where_messages_wait_are_not_created_when_they_are_to_be_there() {
+    let binder = MemoryBinder::new();
     let mut delayed = binding("orders", Some("billing"));
-    delayed.properties.retry = RetryMode::Delayed;
-    assert_eq!(kind(MemoryBinder::new().check_consumer(&delayed)), Some(ErrorKind::Unsupported));
+    (delayed.properties.retry, delayed.properties.max_attempts) = (RetryMode::Delayed, 2);
+    binder.publish("orders", Message::new("a")).unwrap();
+    delayed.provision = Provision::Check;
+    let error = binder.bind_consumer(&delayed).now_or_never().unwrap().unwrap_err();
+    assert!(error.to_string().contains("`retry.orders.billing.1000`"), "{error}");
+    delayed.provision = Provision::Create;
+    binder.bind_consumer(&delayed).now_or_never().unwrap().unwrap();
 }
 
 #[test]

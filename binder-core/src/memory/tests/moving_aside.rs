@@ -37,7 +37,8 @@ async fn a_dead_letter_is_the_message_and_why_and_from_where() {
             "x-original-timestamp",
             "x-exception-fqcn",
             "x-exception-message",
-            "x-exception-stacktrace"
+            "x-exception-stacktrace",
+            "x-attempts"
         ]
     );
     let header = |name| letter.headers().get(name).unwrap();
