@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use binder_core::binder::{
-    Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterStore, Delay,
-    Producer, ProducerBinding, Seek, SharedBinder, Transactions,
+    Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterPass,
+    DeadLetterStore, Delay, DelaySink, Producer, ProducerBinding, Purpose, Seek, SharedBinder, Transactions,
 };
 use binder_core::config::{ProducerProperties, Start};
 use binder_core::{Error, ErrorKind, Result};
 
 use crate::config::{RabbitConsumerProperties, RabbitProducerProperties, RabbitProperties};
 use crate::consumer::RabbitConsumer;
+use crate::delay::Delays;
 use crate::link::Link;
 use crate::names;
 use crate::producer::RabbitProducer;
+use crate::store::Pass;
 use crate::topology::{ProducerPlan, QueuePlan, consumer_queues};
 
 /// Makes RabbitMQ binders, for the application's builder.
@@ -50,6 +52,8 @@ impl RabbitBinder {
         capability.partitions = true;
         capability.unroutable = true;
         capability.durable = true;
+        capability.delay = true;
+        capability.dead_letter_store = true;
         capability
     }
 }
@@ -57,7 +61,7 @@ impl RabbitBinder {
 #[async_trait]
 impl Binder for RabbitBinder {
     fn capability(&self) -> Capability {
-        Self::supports()
+        Self::supports().with_traits_of(self)
     }
 
     fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
@@ -107,7 +111,7 @@ impl Binder for RabbitBinder {
     }
 
     fn delay(&self) -> Option<&dyn Delay> {
-        None
+        Some(self)
     }
 
     fn seek(&self) -> Option<&dyn Seek> {
@@ -115,11 +119,26 @@ impl Binder for RabbitBinder {
     }
 
     fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
-        None
+        Some(self)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {
         None
+    }
+}
+
+impl Delay for RabbitBinder {
+    fn sink(&self, binding: &ConsumerBinding) -> Result<Arc<dyn DelaySink>> {
+        let settings: RabbitConsumerProperties = binding.section.read()?;
+        Ok(Arc::new(Delays::new(Arc::clone(&self.publish), binding, &settings)))
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for RabbitBinder {
+    async fn open(&self, binding: &ConsumerBinding, purpose: Purpose) -> Result<Box<dyn DeadLetterPass>> {
+        let settings: RabbitConsumerProperties = binding.section.read()?;
+        Ok(Box::new(Pass::new(&self.consume, &self.publish, binding, &settings, purpose)))
     }
 }
 

@@ -2,26 +2,25 @@
 //!
 //! A dead letter is the original with its body, headers and properties, except user id and expiration, and a few headers more.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use binder_core::binder::{DeadLetter, DeadLetterSink, Outgoing, Parcel, Status};
+use binder_core::Result;
+use binder_core::binder::{ATTEMPTS, DeadLetter, DeadLetterSink, Outgoing, Parcel};
 use binder_core::message::ContentType;
-use binder_core::{Error, ErrorKind, Result};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
+use crate::courier::Courier;
 use crate::envelope::{self, Envelope, Route};
 use crate::headers;
 use crate::link::Link;
-use crate::publisher::{Options, Publisher};
 use crate::view::Original;
 
 const EXCEPTION_MESSAGE: &str = "x-exception-message";
 const EXCEPTION_STACKTRACE: &str = "x-exception-stacktrace";
-const ORIGINAL_EXCHANGE: &str = "x-original-exchange";
-const ORIGINAL_ROUTING_KEY: &str = "x-original-routingKey";
+pub(crate) const ORIGINAL_EXCHANGE: &str = "x-original-exchange";
+pub(crate) const ORIGINAL_ROUTING_KEY: &str = "x-original-routingKey";
 const RETRY_COUNT: &str = "retry-count";
 
 const LONGEST_MESSAGE: usize = 4096;
@@ -29,25 +28,21 @@ const LONGEST_MESSAGE: usize = 4096;
 /// Room in the frame beside the stack trace, for what the broker adds later.
 const HEADROOM: usize = 20_000;
 
-const OPTIONS: Options = Options { window: 1000, timeout: Duration::from_secs(30), mandatory: true };
+/// Headers that make a message a dead letter.
+pub(crate) const FAILURE: [&str; 5] =
+    [EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, ORIGINAL_EXCHANGE, ORIGINAL_ROUTING_KEY, ATTEMPTS];
 
-/// Publishes the dead letters of one input; its channel is opened for the first of them.
+/// Publishes the dead letters of one input.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
-    link: Arc<Link>,
-    publisher: OnceLock<Publisher>,
+    courier: Courier,
     /// For a delivery that was not detached by this binder.
     fallback: Arc<Route>,
 }
 
 impl DeadLetters {
     pub(crate) fn new(link: Arc<Link>, fallback: Arc<Route>) -> Self {
-        Self { link, publisher: OnceLock::new(), fallback }
-    }
-
-    fn publisher(&self) -> &Publisher {
-        let spawn = || Publisher::spawn(Arc::clone(&self.link), OPTIONS, None, Status::new(), None);
-        self.publisher.get_or_init(spawn)
+        Self { courier: Courier::new(link), fallback }
     }
 
     fn envelope(&self, letter: &DeadLetter<'_>) -> Result<Envelope> {
@@ -68,7 +63,7 @@ impl DeadLetters {
             ),
         };
         let properties = with_id(properties);
-        let room = self.link.frame_max().saturating_sub(headers::encoded_len(&properties));
+        let room = self.courier.frame_max().saturating_sub(headers::encoded_len(&properties));
         let mut table = properties.headers().clone().unwrap_or_default();
         add_reason(&mut table, letter, exchange, key, room);
         let properties = properties.with_headers(table).with_delivery_mode(2);
@@ -80,7 +75,7 @@ impl DeadLetters {
 
 /// Copies the properties that a dead letter keeps: all but two. The broker closes the channel on the user id of somebody else, and an
 /// expiration would let the dead letter vanish.
-fn carried(original: &BasicProperties) -> BasicProperties {
+pub(crate) fn carried(original: &BasicProperties) -> BasicProperties {
     let mut carried = BasicProperties::default();
     macro_rules! carry {
         ($($get:ident => $set:ident),* $(,)?) => {
@@ -99,11 +94,11 @@ fn carried(original: &BasicProperties) -> BasicProperties {
 }
 
 /// A message without an id gets one: the broker's answers are told apart by it.
-fn with_id(properties: BasicProperties) -> BasicProperties {
+pub(crate) fn with_id(properties: BasicProperties) -> BasicProperties {
     if properties.message_id().is_some() { properties } else { properties.with_message_id(envelope::new_id()) }
 }
 
-fn properties_of(delivery: &Parcel) -> Result<BasicProperties> {
+pub(crate) fn properties_of(delivery: &Parcel) -> Result<BasicProperties> {
     let content_type = delivery.content_type.clone().unwrap_or(ContentType::BYTES);
     let message = Outgoing {
         payload: delivery.payload.as_deref(),
@@ -125,6 +120,7 @@ fn add_reason(table: &mut FieldTable, letter: &DeadLetter<'_>, exchange: String,
     let text = |text: String| AMQPValue::LongString(text.into());
     insert(ORIGINAL_EXCHANGE, text(exchange));
     insert(ORIGINAL_ROUTING_KEY, text(key));
+    insert(ATTEMPTS, AMQPValue::LongLongInt(letter.attempts.into()));
     if room > names {
         insert(EXCEPTION_MESSAGE, text(message));
         insert(EXCEPTION_STACKTRACE, text(trace));
@@ -148,29 +144,14 @@ fn cut(mut text: String, most: usize) -> String {
 impl DeadLetterSink for DeadLetters {
     async fn send(&self, letter: DeadLetter<'_>) -> Result<()> {
         let envelope = self.envelope(&letter)?;
-        let publisher = self.publisher();
-        let slot = loop {
-            match publisher.reserve(1)? {
-                Some(slot) => break slot,
-                None => std::future::poll_fn(|context| publisher.poll_room(context)).await?,
-            }
-        };
-        let route = Arc::clone(&envelope.route);
-        let failed = |failures: binder_core::binder::BatchFailures| {
-            let cause = failures.into_first();
-            let target = format!("{}/{}", route.exchange, route.key);
-            let kind = cause.kind();
-            let message = format!("the dead letter was not taken: {cause}");
-            let retryable = cause.is_retryable() || kind == ErrorKind::Unroutable;
-            let error = Error::new(kind, message).with_context("destination", target).with_source(cause);
-            if retryable { error.retryable() } else { error }
-        };
-        publisher.publish(slot, [Ok(envelope)]).await.map_err(failed)
+        self.courier.send(envelope, "the dead letter").await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use binder_core::{Error, ErrorKind};
+
     use super::*;
 
     #[test]

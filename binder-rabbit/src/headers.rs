@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 
+use binder_core::binder::RETRY_ATTEMPT;
 use binder_core::message::{HeaderValue, Headers, names};
 use binder_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Map, Value};
+
+use crate::returned;
 
 /// Marks an empty body as a tombstone.
 pub(crate) const TOMBSTONE: &str = "messageTombstone";
@@ -16,7 +19,7 @@ const KAFKA_KEY: &str = "kafka_messageKey";
 const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// Headers that say how the broker treated a message: they do not belong to it.
-const BROKERS_OWN: [&str; 10] = [
+pub(crate) const BROKERS_OWN: [&str; 10] = [
     "x-death",
     "x-first-death-exchange",
     "x-first-death-queue",
@@ -29,7 +32,15 @@ const BROKERS_OWN: [&str; 10] = [
     "x-stream-offset",
 ];
 
-const OURS: [&str; 4] = [names::CONTENT_TYPE, names::MESSAGE_KEY, KAFKA_KEY, TOMBSTONE];
+const OURS: [&str; 7] = [
+    names::CONTENT_TYPE,
+    names::MESSAGE_KEY,
+    KAFKA_KEY,
+    TOMBSTONE,
+    RETRY_ATTEMPT,
+    returned::EXCHANGE,
+    returned::ROUTING_KEY,
+];
 
 /// Makes the table of a message; of several headers of one name the last counts.
 pub(crate) fn to_table(headers: &Headers, key: Option<&[u8]>, tombstone: bool) -> Result<Option<FieldTable>> {
@@ -134,7 +145,7 @@ fn table(properties: &BasicProperties) -> Option<&FieldTable> {
     properties.headers().as_ref()
 }
 
-fn raw<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+pub(crate) fn raw<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
     table(properties)?.inner().get(name)
 }
 

@@ -75,6 +75,7 @@ impl Reading {
             Intake::Open(consume(channel.clone(), declared.name.clone()).await.map_err(refused)?)
         };
         let origin = Arc::new(Origin {
+            queue: declared.name.as_str().into(),
             destination: Arc::clone(&self.plan.destination),
             partition: self.plan.partition,
             dead_letters: declared.dead_letters.clone(),

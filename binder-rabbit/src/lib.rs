@@ -31,7 +31,9 @@ mod backoff;
 mod binder;
 mod config;
 mod consumer;
+mod courier;
 mod dead_letters;
+mod delay;
 mod envelope;
 mod error;
 mod headers;
@@ -41,6 +43,8 @@ mod names;
 mod poll;
 mod producer;
 mod publisher;
+mod returned;
+mod store;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;

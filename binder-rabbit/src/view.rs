@@ -11,11 +11,12 @@ use lapin::message::Delivery;
 use lapin::types::ShortString;
 
 use crate::envelope::Route;
-use crate::headers;
+use crate::{headers, returned};
 
 /// What the deliveries of a lane have in common.
 #[derive(Debug)]
 pub(crate) struct Origin {
+    pub(crate) queue: Arc<str>,
     pub(crate) destination: Arc<str>,
     pub(crate) partition: Option<u32>,
     pub(crate) dead_letters: Option<Arc<Route>>,
@@ -25,6 +26,7 @@ pub(crate) struct Origin {
 /// What a dead letter needs of its original beside what the contract keeps.
 #[derive(Debug)]
 pub(crate) struct Original {
+    pub(crate) queue: Arc<str>,
     pub(crate) properties: BasicProperties,
     pub(crate) exchange: ShortString,
     pub(crate) routing_key: ShortString,
@@ -94,17 +96,30 @@ impl BatchView for Batch {
             delivery.properties.timestamp().and_then(|since| UNIX_EPOCH.checked_add(Duration::from_secs(since)));
         metadata.redelivered =
             headers::delivery_count(&delivery.properties).unwrap_or_default().max(delivery.redelivered.into());
-        metadata.routing_key = Some(delivery.routing_key.as_str().into());
+        let first = returned::origin(delivery);
+        let routing_key = first.as_ref().map_or(&delivery.routing_key, |(_, routing_key)| routing_key);
+        metadata.routing_key = Some(routing_key.as_str().into());
         metadata
+    }
+
+    fn attempt(&self, index: usize) -> u32 {
+        returned::attempt(&self.deliveries[index])
     }
 
     fn detach(&self, index: usize, arena: &mut BytesMut) -> Parcel {
         let delivery = &self.deliveries[index];
         let mut parcel = Parcel::copy(self, index, arena);
+        let (properties, exchange, routing_key) = match returned::origin(delivery) {
+            Some((exchange, routing_key)) => {
+                (returned::without_traces(&delivery.properties, &self.origin.queue), exchange, routing_key)
+            }
+            None => (delivery.properties.clone(), delivery.exchange.clone(), delivery.routing_key.clone()),
+        };
         parcel.metadata.native = Some(Native::new(Original {
-            properties: delivery.properties.clone(),
-            exchange: delivery.exchange.clone(),
-            routing_key: delivery.routing_key.clone(),
+            queue: Arc::clone(&self.origin.queue),
+            properties,
+            exchange,
+            routing_key,
             dead_letters: self.origin.dead_letters.clone(),
         }));
         parcel

@@ -20,10 +20,11 @@ pub const ATTEMPTS: &str = "x-attempts";
 /// The dead letters of a broker.
 #[async_trait]
 pub trait DeadLetterStore: Send + Sync {
-    /// Begins to go through the dead letters that an input's group has now, oldest first; later ones are not met.
+    /// Begins to go through the dead letters that an input's group has now, oldest first; later ones are not met. If there is no place for them
+    /// yet, there are none.
     ///
     /// # Errors
-    /// As [`Binder::bind_consumer`](super::Binder::bind_consumer); [`Refused`](crate::ErrorKind::Refused) if there is no place for them yet.
+    /// As [`Binder::bind_consumer`](super::Binder::bind_consumer).
     async fn open(&self, binding: &ConsumerBinding, purpose: Purpose) -> Result<Box<dyn DeadLetterPass>>;
 }
 

@@ -65,8 +65,7 @@ impl DeadLetters {
     /// Counts the dead letters; reads them all.
     ///
     /// # Errors
-    /// [`Connection`](ErrorKind::Connection) if the broker is not reached, [`Refused`](ErrorKind::Refused) if there is no place for dead
-    /// letters yet.
+    /// [`Connection`](ErrorKind::Connection) if the broker is not reached.
     pub async fn count(&self) -> Result<usize> {
         let mut count = 0;
         let mut pass = self.open(Purpose::Look).await?;

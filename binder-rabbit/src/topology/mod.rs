@@ -3,6 +3,7 @@
 mod setup;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use binder_core::Result;
 use binder_core::binder::{ConsumerBinding, ProducerBinding};
@@ -12,7 +13,7 @@ use lapin::ExchangeKind;
 use crate::config::{ExchangeType, QueueType, RabbitConsumerProperties, RabbitProducerProperties};
 use crate::envelope::Route;
 use crate::link::Live;
-use crate::names;
+use crate::{names, returned};
 use setup::Setup;
 
 impl From<ExchangeType> for ExchangeKind {
@@ -51,6 +52,8 @@ pub(crate) struct QueuePlan {
     binding_key: String,
     queue_type: QueueType,
     dead_letters: Option<DeadLetterPlan>,
+    /// How long failed messages of the queue wait, each time in a queue of its own.
+    rungs: Vec<Duration>,
     provision: Provision,
 }
 
@@ -76,6 +79,7 @@ struct GroupPlan<'a> {
     binding_key: Option<&'a str>,
     queue_type: QueueType,
     dead_letters: bool,
+    rungs: Vec<Duration>,
     provision: Provision,
 }
 
@@ -109,7 +113,8 @@ impl GroupPlan<'_> {
         let name = name.map_or_else(|| QueueName::Anonymous { prefix: prefix.to_owned() }, QueueName::Group);
         let destination = Arc::from(destination);
         let Self { queue_type, provision, .. } = *self;
-        QueuePlan { destination, partition, exchange, name, binding_key, queue_type, dead_letters, provision }
+        let rungs = self.rungs.clone();
+        QueuePlan { destination, partition, exchange, name, binding_key, queue_type, dead_letters, rungs, provision }
     }
 }
 
@@ -130,6 +135,7 @@ pub(crate) fn consumer_queues(binding: &ConsumerBinding, settings: &RabbitConsum
         binding_key: settings.binding_routing_key.as_deref(),
         queue_type: settings.queue_type,
         dead_letters: binding.has_dead_letters(),
+        rungs: binding.rungs(),
         provision: binding.provision,
     };
     let queues = |destination| partitions.iter().map(move |partition| plan(destination).queue(*partition));
@@ -159,6 +165,7 @@ impl ProducerPlan {
             binding_key: None,
             queue_type: settings.queue_type,
             dead_letters: settings.dead_letters,
+            rungs: Vec::new(),
             provision: binding.provision,
         };
         let groups = properties.required_groups.iter();
@@ -201,6 +208,7 @@ impl QueuePlan {
         };
         names::check("queue", &name)?;
         names::check_key(&self.binding_key)?;
+        self.rungs.iter().try_for_each(|wait| names::check("queue", &returned::rung(&name, *wait)))?;
         let Some(dead_letters) = &self.dead_letters else { return Ok(()) };
         names::check("exchange", &dead_letters.exchange)?;
         names::check("queue", &dead_letters.queue)

@@ -1,6 +1,7 @@
 //! Declaring, one call after the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use binder_core::config::Provision;
 use binder_core::{Error, ErrorKind, Result};
@@ -13,7 +14,7 @@ use crate::config::{ExchangeType, QueueType};
 use crate::envelope::Route;
 use crate::error::{self, code};
 use crate::link::Live;
-use crate::names;
+use crate::{names, returned};
 
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 const QUEUE_TYPE: &str = "x-queue-type";
@@ -87,7 +88,9 @@ impl<'a> Setup<'a> {
     async fn check_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
         let dead_letters = plan.dead_letters.as_ref();
-        for queue in std::iter::once(name).chain(dead_letters.map(|plan| plan.queue.as_str())) {
+        let rungs: Vec<String> = plan.rungs.iter().map(|wait| returned::rung(name, *wait)).collect();
+        let others = dead_letters.map(|plan| plan.queue.as_str()).into_iter().chain(rungs.iter().map(String::as_str));
+        for queue in std::iter::once(name).chain(others) {
             self.declare(queue, passive, FieldTable::default()).await.map_err(|cause| cause.into_error(queue))?;
         }
         if let Some(dead_letters) = dead_letters {
@@ -118,6 +121,11 @@ impl<'a> Setup<'a> {
             Err(cause) => return Err(cause.into_error(name)),
         }
         self.bind(name, &plan.exchange.name, &plan.binding_key).await?;
+        for wait in &plan.rungs {
+            let rung = returned::rung(name, *wait);
+            let declared = self.declare(&rung, durable, rung_arguments(name, *wait)).await;
+            declared.map_err(|cause| cause.into_error(&rung))?;
+        }
         Ok(DeclaredQueue { name: name.to_owned(), dead_letters: route })
     }
 
@@ -156,6 +164,25 @@ fn arguments(queue_type: QueueType) -> FieldTable {
     let mut arguments = FieldTable::default();
     if queue_type == QueueType::Quorum {
         arguments.insert(QUEUE_TYPE.into(), AMQPValue::LongString("quorum".into()));
+    }
+    arguments
+}
+
+/// A queue that keeps messages for a while and then gives them to `queue`, however often that takes. What does not fit is refused, so that
+/// the sender knows.
+fn rung_arguments(queue: &str, wait: Duration) -> FieldTable {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    let mut arguments = FieldTable::default();
+    for (name, value) in [
+        (QUEUE_TYPE, text("quorum")),
+        ("x-message-ttl", AMQPValue::LongLongInt(millis)),
+        (DEAD_LETTER_EXCHANGE, text("")),
+        (DEAD_LETTER_KEY, text(queue)),
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text("reject-publish")),
+    ] {
+        arguments.insert(name.into(), value);
     }
     arguments
 }

@@ -83,8 +83,9 @@ async fn clean_up() {
     let names = std::mem::take(&mut *NAMES.lock().expect("no panic"));
     for destination in names.iter().flat_map(|name| [name.clone(), format!("t.{name}")]) {
         let groups = ["g", "one", "two", "g-0", "g-1", "g-2"];
-        let queues =
-            groups.iter().flat_map(|group| [format!("{destination}.{group}"), format!("{destination}.{group}.dlq")]);
+        let queues = groups.iter().flat_map(|group| {
+            ["", ".dlq", ".retry.300", ".retry.600"].map(|end| format!("{destination}.{group}{end}"))
+        });
         for queue in queues.chain([destination.clone()]) {
             channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
         }
