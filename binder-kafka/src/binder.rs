@@ -1,16 +1,18 @@
 //! The binder: checks, binds, closes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use binder_core::binder::{
-    Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterSink,
-    DeadLetterStore, Delay, Producer, ProducerBinding, Seek, SharedBinder, Status, Transactions,
+    Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterPass,
+    DeadLetterSink, DeadLetterStore, Delay, DelaySink, Producer, ProducerBinding, Purpose, Seek, SharedBinder, Status,
+    Transactions,
 };
 use binder_core::config::{HeaderMode, Provision, Start};
 use binder_core::{Error, ErrorKind, Result};
+use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use uuid::Uuid;
@@ -18,12 +20,17 @@ use uuid::Uuid;
 use crate::config::{KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings, TopicProperties};
 use crate::consumer::{Client, KafkaConsumer};
 use crate::dead_letters::KafkaDeadLetters;
+use crate::delay::KafkaDelays;
+use crate::lanes::Lanes;
 use crate::link::{Access, Link, Shared, lock};
+use crate::pair::{Pair, SECOND, second_group};
 use crate::partitions::Partitions;
 use crate::producer::KafkaProducer;
 use crate::provision::{Provisioner, Wanted, check_name, dead_letter_topic};
 use crate::rebalance::Group;
+use crate::returned::{self, Return};
 use crate::sender::Sender;
+use crate::store::Pass;
 use crate::{error, settings};
 
 /// How long a dead letter may take.
@@ -50,6 +57,8 @@ impl KafkaBinder {
         capability.native_keys = true;
         capability.partitions = true;
         capability.durable = true;
+        capability.delay = true;
+        capability.dead_letter_store = true;
         capability
     }
 
@@ -98,38 +107,75 @@ impl KafkaBinder {
                 let wanted = self.wanted(&target, partitions.unwrap_or(1), &own.topic);
                 let found = provisioner.ensure(wanted, binding.provision).await?;
                 topics.dead_letters.insert(topic.clone(), (target, found));
+                let back = self.redrive_topic(&provisioner, binding, &own.topic, topic).await?;
+                topics.returns.extend(back);
+            }
+            let group = binding.group.as_deref().unwrap_or_default();
+            for wait in binding.rungs() {
+                let rung = returned::rung_topic(topic, group, wait);
+                provisioner.ensure(self.wanted(&rung, partitions.unwrap_or(1), &own.topic), binding.provision).await?;
+                let (topic, source) = (rung.into(), topic.as_str().into());
+                topics.returns.push(Return { topic, source, wait: Some(wait) });
             }
         }
         provisioner.finish().await?;
         Ok(topics)
     }
 
-    async fn open_consumer(&self, binding: &ConsumerBinding) -> Result<KafkaConsumer> {
+    /// Makes sure of the topic to which dead letters are sent back. Where nothing may be provisioned, it is read if it is there.
+    async fn redrive_topic(
+        &self,
+        provisioner: &Provisioner,
+        binding: &ConsumerBinding,
+        properties: &TopicProperties,
+        topic: &str,
+    ) -> Result<Option<Return>> {
+        let back = returned::redrive_topic(topic, binding.group.as_deref().unwrap_or_default());
+        // one partition, however many the topic has: the group's members share the partitions of both together
+        let wanted = Wanted { partitions: 1, ..self.wanted(&back, 1, properties) };
+        let found = match provisioner.ensure(wanted, binding.provision).await {
+            Err(error) if binding.provision == Provision::None && error.kind() == ErrorKind::Refused => None,
+            found => found?,
+        };
+        Ok(found.map(|_| Return { topic: back.as_str().into(), source: topic.into(), wait: None }))
+    }
+
+    async fn open_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
         let own: KafkaConsumerProperties = binding.section.read()?;
         let topics = self.provision(binding, &own).await?;
         let group = binding.group.clone().unwrap_or_else(|| format!("anonymous.{}", Uuid::new_v4()));
-        let config = settings::consumer(&self.properties, &own, binding, &group);
         let link = self.link(&binding.channel, &binding.status);
-        let context = Group::new(link.clone());
-        {
-            let mut lanes = lock(&context.lanes);
-            lanes.starts = topics.starts;
-            lanes.tells_assignments = binding.tells_assignments;
-        }
-        let client: StreamConsumer<Group> = StreamConsumer::from_config_and_context(&config, context)
-            .map_err(|cause| error::from_kafka(cause, None))?;
-        let destinations: Vec<&str> = binding.destinations.iter().map(String::as_str).collect();
-        client.subscribe(&destinations).map_err(|cause| link.fail(cause))?;
         let dead_letters = self.dead_letters(binding, &own, topics.dead_letters)?;
-        link.up();
-        Ok(KafkaConsumer {
+        let config = settings::consumer(&self.properties, &own, binding, &group);
+        let consumer = |client, returns, dead_letters| KafkaConsumer {
             client: Client::new(client, &link),
             shared: Arc::clone(&self.shared),
-            topics: destinations.into_iter().map(Arc::from).collect(),
+            topics: binding.destinations.iter().map(|topic| Arc::from(topic.as_str())).collect(),
+            returns,
+            held: Mutex::default(),
             reads_headers: binding.properties.header_mode != HeaderMode::None,
             commit_count: own.commit_count,
             dead_letters,
-        })
+        };
+        let mut lanes = Lanes::starting_at(topics.starts);
+        if binding.tells_assignments {
+            lanes.told = binding.destinations.iter().map(|topic| Arc::from(topic.as_str())).collect();
+        }
+        let destinations = binding.destinations.iter().map(String::as_str);
+        let returns = topics.returns.iter().map(|back| back.topic.as_ref());
+        let opened: Box<dyn Consumer> = if needs_second(binding) && !topics.returns.is_empty() {
+            let mut second = config.clone();
+            second.set("group.id", second_group(&group)).set("auto.offset.reset", "earliest");
+            let second = subscribed(&second, &link, Lanes::beginning_at(SECOND), &returns.collect::<Vec<_>>())?;
+            let first = subscribed(&config, &link, lanes, &destinations.collect::<Vec<_>>())?;
+            let first = consumer(first, Vec::new(), dead_letters);
+            Box::new(Pair::new(first, consumer(second, topics.returns, None)))
+        } else {
+            let client = subscribed(&config, &link, lanes, &destinations.chain(returns).collect::<Vec<_>>())?;
+            Box::new(consumer(client, topics.returns, dead_letters))
+        };
+        link.up();
+        Ok(opened)
     }
 
     fn dead_letters(
@@ -179,6 +225,22 @@ impl KafkaBinder {
 struct Topics {
     starts: Vec<(Arc<str>, i32, i64)>,
     dead_letters: HashMap<String, (String, Option<u32>)>,
+    returns: Vec<Return>,
+}
+
+/// Opens a client that reads topics.
+fn subscribed(config: &ClientConfig, link: &Link, lanes: Lanes, topics: &[&str]) -> Result<StreamConsumer<Group>> {
+    let context = Group::new(link.clone());
+    *lock(&context.lanes) = lanes;
+    let client: StreamConsumer<Group> =
+        StreamConsumer::from_config_and_context(config, context).map_err(|cause| error::from_kafka(cause, None))?;
+    client.subscribe(topics).map_err(|cause| link.fail(cause))?;
+    Ok(client)
+}
+
+/// What comes back gets a client of its own where it is more than a partition, or starts elsewhere than the destination.
+fn needs_second(binding: &ConsumerBinding) -> bool {
+    !binding.rungs().is_empty() || binding.properties.start == Some(Start::Latest)
 }
 
 /// An anonymous subscription gets what is sent after its bind, also before its partitions are assigned.
@@ -190,7 +252,7 @@ fn starts_here(binding: &ConsumerBinding) -> bool {
 #[async_trait]
 impl Binder for KafkaBinder {
     fn capability(&self) -> Capability {
-        Self::supports()
+        Self::supports().with_traits_of(self)
     }
 
     fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
@@ -200,7 +262,10 @@ impl Binder for KafkaBinder {
             check_name(topic)?;
             if let Some(group) = binding.group.as_ref().filter(|_| binding.has_dead_letters()) {
                 check_name(&dead_letter_topic(topic, group))?;
+                check_name(&returned::redrive_topic(topic, group))?;
             }
+            let group = binding.group.as_deref().unwrap_or_default();
+            binding.rungs().iter().try_for_each(|wait| check_name(&returned::rung_topic(topic, group, *wait)))?;
         }
         if binding.group.as_deref() == Some("") {
             return Err(Error::new(ErrorKind::Config, "`group` is empty"));
@@ -219,8 +284,7 @@ impl Binder for KafkaBinder {
         self.check_open()?;
         self.check_consumer(binding)?;
         let opened = self.open_consumer(binding).await;
-        let consumer = opened.map_err(|error| self.failed(error, &binding.channel))?;
-        Ok(Box::new(consumer))
+        opened.map_err(|error| self.failed(error, &binding.channel))
     }
 
     async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
@@ -241,7 +305,7 @@ impl Binder for KafkaBinder {
     }
 
     fn delay(&self) -> Option<&dyn Delay> {
-        None
+        Some(self)
     }
 
     fn seek(&self) -> Option<&dyn Seek> {
@@ -249,10 +313,32 @@ impl Binder for KafkaBinder {
     }
 
     fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
-        None
+        Some(self)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {
         None
+    }
+}
+
+impl Delay for KafkaBinder {
+    fn sink(&self, binding: &ConsumerBinding) -> Result<Arc<dyn DelaySink>> {
+        let own: KafkaConsumerProperties = binding.section.read()?;
+        let config = settings::sender(&self.properties, &own.configuration, DEAD_LETTER_PATIENCE);
+        let sender = Sender::new(&config, DEAD_LETTER_WINDOW, self.link(&binding.channel, &binding.status))?;
+        let group = binding.group.clone().unwrap_or_default();
+        Ok(Arc::new(KafkaDelays { sender, group }))
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for KafkaBinder {
+    async fn open(&self, binding: &ConsumerBinding, purpose: Purpose) -> Result<Box<dyn DeadLetterPass>> {
+        self.check_open()?;
+        let own: KafkaConsumerProperties = binding.section.read()?;
+        let link = Link::new(&self.name, Arc::clone(&binding.channel), &self.shared, None);
+        let config = settings::common(&self.properties, &own.configuration);
+        let sender = settings::sender(&self.properties, &own.configuration, DEAD_LETTER_PATIENCE);
+        Ok(Box::new(Pass::new(config, sender, link, binding, purpose)))
     }
 }

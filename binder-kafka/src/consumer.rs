@@ -4,22 +4,25 @@ use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use binder_core::binder::{Consumer, DeadLetterSink, LaneId, Received};
+use binder_core::binder::{BatchView, Consumer, DeadLetterSink, LaneId, Received};
 use binder_core::{Error, ErrorKind, Result};
+use bytes::BytesMut;
 use futures::Stream;
 use futures::future::BoxFuture;
 use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
+use crate::held::{Due, Held, Waiting, rest};
 use crate::link::{Link, PROBE_PATIENCE, Shared, lock};
 use crate::provision::blocking;
 use crate::rebalance::{Group, give_up};
+use crate::returned::Return;
 use crate::view::KafkaView;
 
 /// How long a consumer may take to say goodbye.
@@ -34,6 +37,10 @@ pub(crate) struct KafkaConsumer {
     pub(crate) client: Client,
     pub(crate) shared: Arc<Shared>,
     pub(crate) topics: Vec<Arc<str>>,
+    /// Topics that are read beside these.
+    pub(crate) returns: Vec<Return>,
+    /// What was received before its time.
+    pub(crate) held: Mutex<Vec<Held>>,
     pub(crate) reads_headers: bool,
     pub(crate) commit_count: u64,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetterSink>>,
@@ -124,7 +131,7 @@ impl KafkaConsumer {
         first: Option<BorrowedMessage<'a>>,
         max: usize,
     ) -> Batch<'a> {
-        let mut batch = Batch::new(self.group(), max);
+        let mut batch = Batch::new(self, max);
         if let Some(message) = first {
             batch.push(message);
         }
@@ -145,8 +152,95 @@ impl KafkaConsumer {
             return None;
         }
         self.group().link.worked();
-        let view = KafkaView { messages: batch.messages, topics: &self.topics, reads_headers: self.reads_headers };
-        Some(Received::Batch(Box::new(view)))
+        Some(Received::Batch(Box::new(self.view_of(batch.messages))))
+    }
+
+    fn view_of<'a>(&'a self, messages: Vec<(BorrowedMessage<'a>, LaneId)>) -> KafkaView<'a> {
+        KafkaView { messages, topics: &self.topics, returns: &self.returns, reads_headers: self.reads_headers }
+    }
+
+    fn waits(&self) -> bool {
+        self.returns.iter().any(|known| known.wait.is_some())
+    }
+
+    /// Returns how long records of a topic wait.
+    fn wait_of(&self, topic: &str) -> Option<Duration> {
+        self.returns.iter().find(|known| known.topic.as_ref() == topic).and_then(|known| known.wait)
+    }
+
+    /// Keeps a record whose time has not come, and pauses its partition; gives back one whose time has come.
+    #[cold]
+    fn hold<'a>(&'a self, message: BorrowedMessage<'a>, lane: LaneId, wait: Duration) -> Option<BorrowedMessage<'a>> {
+        let rest = rest(message.timestamp(), wait);
+        let mut held = lock(&self.held);
+        let known = held.iter_mut().find(|known| known.lane == lane);
+        if rest.is_zero() && known.is_none() {
+            return Some(message);
+        }
+        let (topic, partition) = (Arc::from(message.topic()), message.partition());
+        let view = self.view_of(vec![(message, lane)]);
+        let (parcel, attempt) = (view.detach(0, &mut BytesMut::new()), view.attempt(0));
+        let waiting = Waiting { parcel, attempt, due: tokio::time::Instant::now() + rest };
+        match known {
+            Some(known) => known.waiting.push_back(waiting),
+            None => {
+                let new = Held { lane, topic, partition, waiting: [waiting].into() };
+                let paused = self.client.pause(&new.list());
+                self.check("pause", paused);
+                held.push(new);
+            }
+        }
+        None
+    }
+
+    fn check(&self, what: &str, done: Result<(), KafkaError>) {
+        if let Err(cause) = done {
+            tracing::debug!(link = ?self.group().link, "could not {what} a partition: {cause}");
+        }
+    }
+
+    /// Returns when the first record is due that is held.
+    fn next_due(&self) -> Option<tokio::time::Instant> {
+        if !self.waits() || self.group().paused.load(SeqCst) {
+            return None;
+        }
+        lock(&self.held).iter().filter_map(|held| held.waiting.front()).map(|waiting| waiting.due).min()
+    }
+
+    /// Takes the records whose time has come; a partition of which nothing is held is read again.
+    fn take_due(&self, max: usize) -> Option<Received<'static>> {
+        let due = if self.waits() && max > 0 { self.find_due(max) } else { Vec::new() };
+        (!due.is_empty()).then(|| Received::Batch(Box::new(Due(due))))
+    }
+
+    #[cold]
+    fn find_due(&self, max: usize) -> Vec<Waiting> {
+        let mut due = Vec::new();
+        let group = self.group();
+        if group.paused.load(SeqCst) {
+            return due;
+        }
+        let now = tokio::time::Instant::now();
+        lock(&self.held).retain_mut(|held| {
+            let is_its = |lane: &&mut crate::lanes::Lane| lane.is_held();
+            let mut lanes = lock(&group.lanes);
+            if let Some(lane) = lanes.by_id(held.lane).filter(is_its) {
+                let is_due = |waiting: &Waiting| waiting.due <= now;
+                while due.len() < max && held.waiting.front().is_some_and(is_due) {
+                    let Some(waiting) = held.waiting.pop_front() else { break };
+                    lane.next = lane.next.max(waiting.parcel.token.sequence.cast_signed() + 1);
+                    due.push(waiting);
+                }
+                if !held.waiting.is_empty() {
+                    return true;
+                }
+            }
+            drop(lanes);
+            let resumed = self.client.resume(&held.list());
+            self.check("resume", resumed);
+            false
+        });
+        due
     }
 
     /// Sorts an error: what may pass is logged (and was reported by the link), anything else fails the next receive.
@@ -164,16 +258,21 @@ impl KafkaConsumer {
         }
     }
 
-    async fn wait(&self, max: usize) -> Result<Received<'_>> {
+    pub(crate) async fn wait(&self, max: usize) -> Result<Received<'_>> {
         let mut stream = self.client.stream();
         let mut closed = std::pin::pin!(self.shared.wait_closed());
         loop {
             if let Some(news) = self.prepare()? {
                 return Ok(news);
             }
+            if let Some(due) = self.take_due(max) {
+                return Ok(due);
+            }
+            let due = self.next_due();
             let first = tokio::select! {
                 biased;
                 () = &mut closed => None,
+                () = at(due) => None,
                 first = self.first(&mut stream) => first,
             };
             if first.is_some()
@@ -204,6 +303,9 @@ impl Consumer for KafkaConsumer {
     fn try_recv_many(&mut self, max: usize) -> Result<Option<Received<'_>>> {
         if let Some(news) = self.prepare()? {
             return Ok(Some(news));
+        }
+        if let Some(due) = self.take_due(max) {
+            return Ok(Some(due));
         }
         let batch = self.drain(&mut self.client.stream(), None, max);
         Ok(self.view(batch).or_else(|| self.news()))
@@ -245,8 +347,13 @@ impl Consumer for KafkaConsumer {
     fn resume(&mut self) -> Result<()> {
         let group = self.group();
         group.paused.store(false, SeqCst);
-        let held = lock(&group.lanes).partitions();
-        self.client.resume(&held).map_err(|cause| group.link.fail(cause))
+        let partitions = lock(&group.lanes).partitions();
+        self.client.resume(&partitions).map_err(|cause| group.link.fail(cause))?;
+        for held in lock(&self.held).iter() {
+            let paused = self.client.pause(&held.list());
+            self.check("pause", paused);
+        }
+        Ok(())
     }
 
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
@@ -269,6 +376,13 @@ impl Consumer for KafkaConsumer {
                 }
             }
         })
+    }
+}
+
+async fn at(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -318,6 +432,7 @@ impl fmt::Debug for KafkaConsumer {
 
 /// Messages that are taken together, each with its lane.
 struct Batch<'a> {
+    owner: &'a KafkaConsumer,
     group: &'a Group,
     messages: Vec<(BorrowedMessage<'a>, LaneId)>,
     run: Run,
@@ -331,11 +446,13 @@ struct Run {
     generation: u64,
     lane: Option<LaneId>,
     next: i64,
+    /// How long the partition's records wait.
+    wait: Option<Duration>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(group: &'a Group, max: usize) -> Self {
-        Self { group, messages: Vec::with_capacity(max.min(64)), run: Run::default() }
+    fn new(owner: &'a KafkaConsumer, max: usize) -> Self {
+        Self { owner, group: owner.group(), messages: Vec::with_capacity(max.min(64)), run: Run::default() }
     }
 
     /// Takes a message, unless its partition is gone. A partition that goes back has begun anew and gets another lane.
@@ -346,7 +463,8 @@ impl<'a> Batch<'a> {
         if run.topic != topic || run.partition != partition || run.generation != generation {
             self.finish();
             let (lane, next) = self.look_up(&message);
-            self.run = Run { topic, partition, generation, lane, next };
+            let wait = if self.owner.waits() { self.owner.wait_of(message.topic()) } else { None };
+            self.run = Run { topic, partition, generation, lane, next, wait };
         }
         if message.offset() < self.run.next {
             self.finish();
@@ -354,6 +472,13 @@ impl<'a> Batch<'a> {
             (self.run.lane, self.run.next) = self.look_up(&message);
         }
         if let Some(lane) = self.run.lane {
+            let message = match self.run.wait {
+                None => message,
+                Some(wait) => match self.owner.hold(message, lane, wait) {
+                    Some(message) => message,
+                    None => return,
+                },
+            };
             self.run.next = message.offset() + 1;
             self.messages.push((message, lane));
         }

@@ -2,19 +2,31 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
 
 use async_trait::async_trait;
-use binder_core::binder::{DeadLetter, DeadLetterSink, Parcel};
+use binder_core::binder::{ATTEMPTS, DeadLetter, DeadLetterSink, Parcel};
 use binder_core::message::ContentType;
 use binder_core::{Error, Result};
 use rdkafka::Timestamp;
 use rdkafka::message::OwnedHeaders;
 
-use crate::headers;
 use crate::provision::dead_letter_topic;
 use crate::sender::{Record, Sender};
 use crate::view::Origin;
+use crate::{headers, returned};
+
+/// Headers that make a record a dead letter.
+pub(crate) const FAILURE: [&str; 9] = [
+    "x-original-topic",
+    "x-original-partition",
+    "x-original-offset",
+    "x-original-timestamp",
+    "x-original-timestamp-type",
+    "x-exception-fqcn",
+    "x-exception-message",
+    "x-exception-stacktrace",
+    ATTEMPTS,
+];
 
 /// Publishes to `error.<topic>.<group>`: same partition, key, payload and headers, and behind these why and from where.
 pub(crate) struct KafkaDeadLetters {
@@ -45,56 +57,22 @@ impl DeadLetterSink for KafkaDeadLetters {
         };
         let same = parcel.metadata.partition.filter(|partition| partitions.is_none_or(|count| *partition < count));
         let partition = same.and_then(|partition| i32::try_from(partition).ok());
-        self.publish(&letter, topic, partition).await.map_err(|error| error.with_context("destination", topic))
-    }
-}
-
-impl KafkaDeadLetters {
-    async fn publish(&self, letter: &DeadLetter<'_>, topic: &str, partition: Option<i32>) -> Result<()> {
-        let receipts = self.sender.receipts();
-        let parcel = letter.delivery;
-        loop {
-            let Some(slot) = receipts.reserve(1) else {
-                poll_fn(|context| receipts.poll_room(context)).await;
-                continue;
-            };
-            let (key, payload) = (parcel.key.as_deref(), parcel.payload.as_deref());
-            let headers = Some(headers_of(letter));
-            match self.sender.produce(Record { topic, partition, key, payload, headers }, slot.pack(0)) {
-                Ok(()) => {
-                    return receipts.receipt(slot).await.map_err(binder_core::binder::BatchFailures::into_first);
-                }
-                Err(cause) => {
-                    receipts.cancel(slot, 1);
-                    if !self.sender.is_full(&cause, payload) {
-                        return Err(self.sender.link().fail(cause));
-                    }
-                    poll_fn(|context| receipts.poll_idle(context)).await;
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
+        let (key, payload) = (parcel.key.as_deref(), parcel.payload.as_deref());
+        let record = || Record { topic, partition, key, payload, headers: Some(headers_of(&letter)) };
+        self.sender.deliver(record).await.map_err(|error| error.with_context("destination", topic))
     }
 }
 
 fn headers_of(letter: &DeadLetter<'_>) -> OwnedHeaders {
     let parcel = letter.delivery;
     let metadata = &parcel.metadata;
-    let origin = metadata.native.as_ref().and_then(|native| native.get::<Origin>());
-    let (written, timestamp) = match origin {
-        Some(origin) => (headers::copy(&origin.headers), origin.timestamp),
-        None => (rewritten(parcel), metadata.timestamp.map_or(Timestamp::NotAvailable, Timestamp::from)),
-    };
-    let (stamp, kind) = match timestamp {
-        Timestamp::NotAvailable => (-1, "NoTimestampType"),
-        Timestamp::CreateTime(millis) => (millis, "CreateTime"),
-        Timestamp::LogAppendTime(millis) => (millis, "LogAppendTime"),
-    };
+    let (written, timestamp) = written(parcel);
+    let (stamp, kind) = returned::shown(timestamp);
     let partition = metadata.partition.map_or(-1, u32::cast_signed);
     let offset = metadata.offset.map_or(-1, u64::cast_signed);
     let reason: &Error = letter.reason;
-    let (message, trace) = (reason.to_string(), format!("{reason:?}"));
-    let added: [(&str, &[u8]); 8] = [
+    let (message, trace, attempts) = (reason.to_string(), format!("{reason:?}"), letter.attempts.to_string());
+    let added: [(&str, &[u8]); 9] = [
         ("x-original-topic", metadata.destination.as_bytes()),
         ("x-original-partition", &partition.to_be_bytes()),
         ("x-original-offset", &offset.to_be_bytes()),
@@ -103,8 +81,18 @@ fn headers_of(letter: &DeadLetter<'_>) -> OwnedHeaders {
         ("x-exception-fqcn", std::any::type_name::<Error>().as_bytes()),
         ("x-exception-message", message.as_bytes()),
         ("x-exception-stacktrace", trace.as_bytes()),
+        (ATTEMPTS, attempts.as_bytes()),
     ];
     added.into_iter().fold(written, |written, (name, value)| headers::insert(written, name, Some(value)))
+}
+
+/// Returns the headers of a delivery as they were on the wire, and its timestamp.
+pub(crate) fn written(parcel: &Parcel) -> (OwnedHeaders, Timestamp) {
+    let metadata = &parcel.metadata;
+    match metadata.native.as_ref().and_then(|native| native.get::<Origin>()) {
+        Some(origin) => (headers::copy(&origin.headers), origin.timestamp),
+        None => (rewritten(parcel), metadata.timestamp.map_or(Timestamp::NotAvailable, Timestamp::from)),
+    }
 }
 
 /// The next best for a parcel that did not come from this binder.

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use rdkafka::message::{Header, OwnedHeaders};
 use serde_json::Value;
 
+use crate::returned;
+
 /// Name of the header that lists the types of the others.
 pub(crate) const TYPES: &str = "spring_json_header_types";
 
@@ -51,7 +53,12 @@ pub(crate) fn insert(headers: OwnedHeaders, name: &str, value: Option<&[u8]>) ->
 }
 
 fn is_ours(name: &str) -> bool {
-    name == names::CONTENT_TYPE || name == TYPES
+    name == names::CONTENT_TYPE || name == TYPES || returned::is_ours(name)
+}
+
+/// Reads the last header of this name as the text that it is on the wire.
+pub(crate) fn plain<'a>(wire: &'a impl Wire, name: &str) -> Option<&'a str> {
+    last(wire, name).flatten().and_then(|bytes| std::str::from_utf8(bytes).ok())
 }
 
 fn write_one(written: OwnedHeaders, name: &str, value: &HeaderValue) -> OwnedHeaders {

@@ -70,13 +70,23 @@ pub(crate) struct Lanes {
     unstored: bool,
     revoking: bool,
     settled_since_commit: u64,
-    /// Whether core wants to hear of assignments.
-    pub(crate) tells_assignments: bool,
+    /// Topics of whose assignments core wants to hear.
+    pub(crate) told: Vec<Arc<str>>,
     /// Where partitions start that have no committed offset.
     pub(crate) starts: Vec<(Arc<str>, i32, i64)>,
 }
 
 impl Lanes {
+    /// Lanes whose ids are above this one.
+    pub(crate) fn beginning_at(last: u32) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    /// Lanes of partitions that start there unless they have a committed offset.
+    pub(crate) fn starting_at(starts: Vec<(Arc<str>, i32, i64)>) -> Self {
+        Self { starts, ..Self::default() }
+    }
+
     pub(crate) fn by_partition(&mut self, topic: &str, partition: i32) -> Option<&mut Lane> {
         self.live.iter_mut().find(|lane| lane.partition == partition && lane.topic.as_ref() == topic)
     }
@@ -181,8 +191,9 @@ impl Lanes {
         self.tell_assigned(opened);
     }
 
-    fn tell_assigned(&mut self, opened: Vec<Assignment>) {
-        if self.tells_assignments && !opened.is_empty() {
+    fn tell_assigned(&mut self, mut opened: Vec<Assignment>) {
+        opened.retain(|one| self.told.contains(&one.destination));
+        if !opened.is_empty() {
             self.news.push_back(News::Assigned(opened));
         }
     }

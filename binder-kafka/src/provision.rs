@@ -66,7 +66,7 @@ pub(crate) struct Provisioner {
     client: Arc<BaseConsumer<Listener>>,
 }
 
-struct Listener(Link);
+pub(crate) struct Listener(pub(crate) Link);
 
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -159,7 +159,7 @@ impl Provisioner {
     }
 
     /// Returns how many partitions a topic has, each with a leader; `None` if it does not exist.
-    async fn partitions(&self, topic: &str) -> Result<Option<u32>> {
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<Option<u32>> {
         let (client, link, name) = (Arc::clone(&self.client), self.link.clone(), topic.to_owned());
         let answer = blocking(move || ask(&client, &link, &name)).await?;
         answer.map_err(|error| error.with_context("destination", topic))

@@ -1,10 +1,11 @@
 //! A client that sends, with a receipt for each message.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use binder_core::binder::{Receipts, Slot};
+use binder_core::binder::{BatchFailures, Receipts, Slot};
 use binder_core::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -113,6 +114,30 @@ impl Sender {
 
     pub(crate) fn link(&self) -> &Link {
         &self.client.context().link
+    }
+
+    /// Sends one record, made anew for each try, and waits until the broker has confirmed it.
+    pub(crate) async fn deliver<'a>(&self, record: impl Fn() -> Record<'a> + Send) -> Result<()> {
+        let receipts = self.receipts();
+        loop {
+            let Some(slot) = receipts.reserve(1) else {
+                poll_fn(|context| receipts.poll_room(context)).await;
+                continue;
+            };
+            let made = record();
+            let payload = made.payload;
+            match self.produce(made, slot.pack(0)) {
+                Ok(()) => return receipts.receipt(slot).await.map_err(BatchFailures::into_first),
+                Err(cause) => {
+                    receipts.cancel(slot, 1);
+                    if !self.is_full(&cause, payload) {
+                        return Err(self.link().fail(cause));
+                    }
+                    poll_fn(|context| receipts.poll_idle(context)).await;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
     }
 
     /// Hands a record over; its answer completes the slot in `word`.

@@ -11,11 +11,13 @@ use rdkafka::Timestamp;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Message as _};
 
 use crate::headers::{self, Raw};
+use crate::returned::{self, First, Return};
 
 /// A batch that borrows the client's messages.
 pub(crate) struct KafkaView<'a> {
     pub(crate) messages: Vec<(BorrowedMessage<'a>, LaneId)>,
     pub(crate) topics: &'a [Arc<str>],
+    pub(crate) returns: &'a [Return],
     pub(crate) reads_headers: bool,
 }
 
@@ -36,6 +38,23 @@ impl KafkaView<'_> {
         if !self.reads_headers {
             return None;
         }
+        let found = self.message(index).headers()?;
+        catch_unwind(AssertUnwindSafe(|| read(found))).ok()
+    }
+}
+
+impl KafkaView<'_> {
+    /// Returns how a record comes back to the group, if it does.
+    fn returned(&self, index: usize) -> Option<&Return> {
+        let topic = self.message(index).topic();
+        if self.topics.iter().any(|known| known.as_ref() == topic) {
+            return None;
+        }
+        self.returns.iter().find(|known| known.topic.as_ref() == topic)
+    }
+
+    /// Reads what the headers of a record say that comes back, whatever the application reads.
+    fn read_ours<R>(&self, index: usize, read: impl FnOnce(&BorrowedHeaders) -> R) -> Option<R> {
         let found = self.message(index).headers()?;
         catch_unwind(AssertUnwindSafe(|| read(found))).ok()
     }
@@ -81,11 +100,23 @@ impl BatchView for KafkaView<'_> {
         let message = self.message(index);
         let topic = message.topic();
         let known = self.topics.iter().find(|known| known.as_ref() == topic);
+        let back = if known.is_some() { None } else { self.returned(index) };
+        let known = known.or(back.map(|back| &back.source));
+        let first = back.and_then(|_| self.read_ours(index, First::read)).flatten();
+        let (partition, offset, timestamp) = match first {
+            Some(first) => (first.partition, first.offset, first.timestamp),
+            None => (message.partition(), message.offset(), message.timestamp()),
+        };
         let mut metadata = Metadata::new(known.map_or_else(|| topic.into(), Arc::clone));
-        metadata.partition = u32::try_from(message.partition()).ok();
-        metadata.offset = u64::try_from(message.offset()).ok();
-        metadata.timestamp = message.timestamp().to_millis().and_then(time);
+        metadata.partition = u32::try_from(partition).ok();
+        metadata.offset = u64::try_from(offset).ok();
+        metadata.timestamp = timestamp.to_millis().and_then(time);
         metadata
+    }
+
+    fn attempt(&self, index: usize) -> u32 {
+        let attempt = self.returned(index).and_then(|_| self.read_ours(index, returned::attempt));
+        attempt.unwrap_or(1)
     }
 
     fn detach(&self, index: usize, arena: &mut BytesMut) -> Parcel {
@@ -94,8 +125,13 @@ impl BatchView for KafkaView<'_> {
         // also where headers are not read: a dead letter carries them all the same
         let found = self.message(index).headers();
         let raw = found.and_then(|found| catch_unwind(AssertUnwindSafe(|| headers::raw(found, keep))).ok());
-        let timestamp = self.message(index).timestamp();
-        parcel.metadata.native = Some(Native::new(Origin { headers: raw.unwrap_or_default(), timestamp }));
+        let mut origin = Origin { headers: raw.unwrap_or_default(), timestamp: self.message(index).timestamp() };
+        if self.returned(index).is_some() {
+            origin.headers.retain(|(name, _)| !returned::is_ours(name));
+            let first = self.read_ours(index, First::read).flatten();
+            origin.timestamp = first.map_or(origin.timestamp, |first| first.timestamp);
+        }
+        parcel.metadata.native = Some(Native::new(origin));
         parcel
     }
 }

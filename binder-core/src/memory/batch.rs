@@ -167,7 +167,7 @@ impl BatchView for View<'_> {
     }
 
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
-        if returns::is_ours(name) {
+        if self.0.run(index).returned && returns::is_ours(name) {
             return None;
         }
         self.0.headers(index)?.get(name).cloned()

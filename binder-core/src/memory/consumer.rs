@@ -190,7 +190,7 @@ impl MemoryConsumer {
         self.next_id += 1;
         let source = &self.membership.seats[seat];
         let returns = source.source.is_some();
-        if let Some(assigned) = &mut self.assigned {
+        if let Some(assigned) = self.assigned.as_mut().filter(|_| !returns) {
             let destination = source.destination.name();
             assigned.push(Assignment::new(id, Arc::clone(destination), Some(partition.index())));
         }

@@ -5,6 +5,7 @@
 mod faults;
 mod groups;
 mod rebalance;
+mod redrive;
 mod secure;
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,5 +19,6 @@ fn main() {
     cases.extend(rebalance::cases(ready));
     cases.extend(faults::cases(ready));
     cases.extend(secure::cases(ready));
+    cases.extend(redrive::cases(ready));
     libtest_mimic::run(&arguments, cases).exit();
 }

@@ -56,7 +56,7 @@ async fn a_revoke_waits_for_its_release(assignment: &'static str) {
         (second, received)
     });
     let lanes = revoked(&mut first).await;
-    assert_eq!(lanes.len(), if assignment == "eager" { 2 } else { 1 });
+    assert_eq!(lanes.len(), if assignment == "eager" { 3 } else { 1 }, "two of the topic, one of what comes back");
     // the deliveries of the revoked lanes are still running: nobody else may have them
     assert_eq!(quiet(&mut first, Duration::from_millis(1500)).await.len(), 0);
     assert!(!second.is_finished());
@@ -124,7 +124,7 @@ async fn lost_partitions_come_back_as_new_lanes() {
             }
         }
     });
-    assert_eq!(lost.await.expect("a loss"), [before[0].token.lane]);
+    assert!(lost.await.expect("a loss").contains(&before[0].token.lane));
     settle(&mut receiver, before[2].token);
     let after = receive(&mut receiver, 3).await;
     assert_ne!(after[0].token.lane, before[0].token.lane);

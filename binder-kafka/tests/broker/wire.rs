@@ -285,7 +285,8 @@ async fn a_dead_letter_keeps_the_record_and_says_why() {
     assert_eq!(added[6], ("x-exception-message", b"not JSON".to_vec()));
     let trace = String::from_utf8(added[7].1.clone()).unwrap();
     assert!(added[7].0 == "x-exception-stacktrace" && trace.contains("caused by: žluť"), "{trace}");
-    assert_eq!(added.len(), 8);
+    assert_eq!(added[8], ("x-attempts", b"3".to_vec()));
+    assert_eq!(added.len(), 9);
 }
 
 async fn a_dead_letter_falls_back_to_fewer_partitions() {

@@ -1,0 +1,508 @@
+//! Going through the topic of dead letters.
+//!
+//! Up to where it is resolved stands in the offsets of a group of its own, `<topic>.redrive`. What was taken together is resolved in one
+//! transaction: what is sent, what stays and is appended again, and the offset behind them. So a death in between changes nothing.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use binder_core::binder::{
+    ATTEMPTS, ConsumerBinding, DeadLetterEntry, DeadLetterPass, Disposal, Purpose, REDRIVE_COUNT,
+};
+use binder_core::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Message as _, OwnedHeaders, OwnedMessage};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::dead_letters::FAILURE;
+use crate::error::from_kafka;
+use crate::headers::{self, Raw};
+use crate::link::{Link, lock};
+use crate::provision::{Listener, blocking, dead_letter_topic};
+use crate::returned::{self, First};
+
+/// How long an answer of the broker is awaited.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+
+/// What becomes of the records of a transaction.
+struct Outcome {
+    failures: Mutex<Vec<(usize, KafkaError)>>,
+    link: Link,
+}
+
+impl ClientContext for Outcome {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.link.on_log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.link.on_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Outcome {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        if let Err((cause, _)) = result {
+            lock(&self.failures).push((index, cause.clone()));
+        }
+    }
+}
+
+/// The dead letters of a group on one destination.
+#[derive(Clone, Debug)]
+struct Place {
+    source: Arc<str>,
+    letters: String,
+    /// Where they are sent back to.
+    target: String,
+    all_groups: bool,
+    resolves: bool,
+}
+
+/// What the clients of a pass are made of.
+#[derive(Clone)]
+struct Clients {
+    consumer: ClientConfig,
+    producer: ClientConfig,
+    link: Link,
+}
+
+/// A partition, as far as it is read.
+struct Progress {
+    next: i64,
+    end: i64,
+    done: bool,
+}
+
+/// A place that is gone through.
+struct Reading {
+    place: Place,
+    consumer: BaseConsumer<Listener>,
+    producer: Option<BaseProducer<Outcome>>,
+    /// How many partitions the target has; none if it does not exist.
+    target: Option<i32>,
+    partitions: BTreeMap<i32, Progress>,
+    taken: Vec<OwnedMessage>,
+    link: Link,
+}
+
+impl Reading {
+    /// Opens a place; nothing if there is no such topic.
+    fn open(clients: &Clients, place: Place) -> Result<Option<Self>> {
+        let link = &clients.link;
+        let fail = |cause| link.fail(cause).with_context("destination", place.letters.as_str());
+        let mut config = clients.consumer.clone();
+        config
+            .set("group.id", format!("{}.redrive", place.letters))
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "earliest")
+            .set("allow.auto.create.topics", "false");
+        let consumer = BaseConsumer::from_config_and_context(&config, Listener(link.clone()));
+        let consumer = consumer.map_err(|cause| from_kafka(cause, None))?;
+        let count = |topic: &str| partitions(&consumer, topic).map_err(fail);
+        let Some(letters) = count(&place.letters)? else { return Ok(None) };
+        let target = count(&place.target)?;
+        let producer = if place.resolves { Some(open_producer(clients, &place).map_err(fail)?) } else { None };
+        // after the producer: what an earlier run left open is decided by now
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_range(&place.letters, 0, letters - 1);
+        let committed = consumer.committed_offsets(asked, PATIENCE).map_err(fail)?;
+        let mut known = BTreeMap::new();
+        let mut assigned = TopicPartitionList::new();
+        for element in committed.elements() {
+            let partition = element.partition();
+            let (low, end) = consumer.fetch_watermarks(&place.letters, partition, PATIENCE).map_err(fail)?;
+            let next = match element.offset() {
+                Offset::Offset(offset) => offset.max(low),
+                _ => low,
+            };
+            known.insert(partition, Progress { next, end, done: next >= end });
+            if next < end {
+                assigned.add_partition_offset(&place.letters, partition, Offset::Offset(next)).map_err(fail)?;
+            }
+        }
+        consumer.assign(&assigned).map_err(fail)?;
+        let link = link.clone();
+        Ok(Some(Self { place, consumer, producer, target, partitions: known, taken: Vec::new(), link }))
+    }
+
+    /// Reads at most so many letters; none at the end.
+    fn take(&mut self, max: usize) -> Result<()> {
+        self.taken.clear();
+        let mut heard = Instant::now();
+        while self.taken.len() < max && self.partitions.values().any(|partition| !partition.done) {
+            match self.consumer.poll(POLL) {
+                None if heard.elapsed() > PATIENCE => {
+                    return Err(self
+                        .link
+                        .fail_code(Code::RequestTimedOut)
+                        .with_context("destination", self.place.letters.as_str()));
+                }
+                None => continue,
+                Some(Ok(message)) => {
+                    let Some(progress) = self.partitions.get_mut(&message.partition()) else { continue };
+                    if !progress.done && message.offset() < progress.end {
+                        progress.next = message.offset() + 1;
+                        self.taken.push(message.detach());
+                    }
+                    progress.done |= progress.next >= progress.end;
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if let Some(progress) = self.partitions.get_mut(&partition) {
+                        progress.done = true;
+                    }
+                }
+                Some(Err(cause)) => {
+                    let error = self.link.fail(cause);
+                    if !error.is_retryable() {
+                        return Err(error.with_context("destination", self.place.letters.as_str()));
+                    }
+                    continue;
+                }
+            }
+            heard = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
+        let letters = self.place.letters.clone();
+        self.transact(disposals).map_err(|error| error.with_context("destination", letters))
+    }
+
+    /// Resolves what was taken, in one transaction; again without a letter that the broker refuses to take.
+    fn transact(&self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
+        let unprepared = || Error::new(ErrorKind::Unexpected, "the pass was opened to look");
+        let producer = self.producer.as_ref().ok_or_else(unprepared)?;
+        let mut refused: Vec<Option<Error>> = (0..self.taken.len()).map(|_| None).collect();
+        loop {
+            producer.begin_transaction().map_err(|cause| self.link.fail(cause))?;
+            let failures = match self.produce(producer, disposals, &mut refused) {
+                Ok(failures) if failures.is_empty() => match self.commit(producer) {
+                    Ok(()) => return Ok(refused),
+                    Err(cause) => {
+                        self.abort(producer);
+                        return Err(self.link.fail(cause));
+                    }
+                },
+                Ok(failures) => failures,
+                Err(cause) => {
+                    self.abort(producer);
+                    return Err(self.link.fail(cause));
+                }
+            };
+            self.abort(producer);
+            for (index, cause) in failures {
+                let error = self.link.fail(cause);
+                let was_sent = disposals.get(index) == Some(&Disposal::Send) && refused[index].is_none();
+                if error.is_retryable() || !was_sent {
+                    return Err(error);
+                }
+                refused[index] = Some(error);
+            }
+        }
+    }
+
+    /// Produces what is sent and what stays; returns what the broker did not take.
+    fn produce(
+        &self,
+        producer: &BaseProducer<Outcome>,
+        disposals: &[Disposal],
+        refused: &mut [Option<Error>],
+    ) -> Result<Vec<(usize, KafkaError)>, KafkaError> {
+        let outcome = producer.context();
+        lock(&outcome.failures).clear();
+        for (index, (message, disposal)) in self.taken.iter().zip(disposals).enumerate() {
+            if *disposal == Disposal::Discard {
+                continue;
+            }
+            let sent = if *disposal == Disposal::Send && refused[index].is_none() {
+                self.returning(message).map_err(|error| refused[index] = Some(error)).ok()
+            } else {
+                None
+            };
+            let (topic, partition, headers) = match sent {
+                Some((partition, headers)) => (self.place.target.as_str(), partition, Some(headers)),
+                None => (self.place.letters.as_str(), Some(message.partition()), message.headers().cloned()),
+            };
+            let mut record = BaseRecord {
+                topic,
+                partition,
+                payload: message.payload(),
+                key: message.key(),
+                timestamp: None,
+                headers,
+                delivery_opaque: index,
+            };
+            loop {
+                match producer.send(record) {
+                    Ok(()) => break,
+                    Err((cause, back)) if cause.rdkafka_error_code() == Some(Code::QueueFull) => {
+                        producer.poll(POLL);
+                        record = back;
+                    }
+                    Err((cause, _)) => break lock(&outcome.failures).push((index, cause)),
+                }
+            }
+        }
+        producer.flush(PATIENCE)?;
+        Ok(std::mem::take(&mut lock(&outcome.failures)))
+    }
+
+    /// Returns partition and headers with which a letter goes back.
+    fn returning(&self, message: &OwnedMessage) -> Result<(Option<i32>, OwnedHeaders)> {
+        let Some(partitions) = self.target else {
+            let text = "the topic does not exist: no consumer of this group and library has read from it; a group of another library \
+                        is reached with `all_groups`";
+            let error = Error::new(ErrorKind::Unroutable, text);
+            return Err(error.with_context("destination", self.place.target.as_str()));
+        };
+        let raw = raw(message).ok_or_else(|| Error::new(ErrorKind::Refused, "a header has a name that is no UTF-8"))?;
+        let first = first(&raw);
+        let redriven = redriven(&raw);
+        let kept: Raw = raw.into_iter().filter(|(name, _)| !is_of_failure(name) && name != REDRIVE_COUNT).collect();
+        let written = headers::copy(&kept);
+        let count = (u64::from(redriven) + 1).to_string();
+        let mut written = headers::insert(written, REDRIVE_COUNT, Some(count.as_bytes()));
+        if let Some(first) = first.filter(|_| !self.place.all_groups) {
+            written = first.write(written);
+        }
+        let partition = first.map(|first| first.partition).filter(|partition| (0..partitions).contains(partition));
+        Ok((partition, written))
+    }
+
+    fn commit(&self, producer: &BaseProducer<Outcome>) -> Result<(), KafkaError> {
+        let mut offsets = TopicPartitionList::new();
+        for message in &self.taken {
+            // elements come in the order of their offsets: the last one counts
+            let (partition, next) = (message.partition(), Offset::Offset(message.offset() + 1));
+            match offsets.find_partition(&self.place.letters, partition) {
+                Some(mut known) => known.set_offset(next)?,
+                None => offsets.add_partition_offset(&self.place.letters, partition, next)?,
+            }
+        }
+        if let Some(metadata) = self.consumer.group_metadata() {
+            producer.send_offsets_to_transaction(&offsets, &metadata, PATIENCE)?;
+        }
+        producer.commit_transaction(PATIENCE)
+    }
+
+    fn abort(&self, producer: &BaseProducer<Outcome>) {
+        if let Err(cause) = producer.abort_transaction(PATIENCE) {
+            tracing::warn!(link = ?self.link, "the broker ends the transaction by itself: {cause}");
+        }
+    }
+
+    fn entries(&self, group: &Arc<str>) -> Vec<DeadLetterEntry> {
+        self.taken.iter().map(|message| self.entry(group, message)).collect()
+    }
+
+    fn entry(&self, group: &Arc<str>, message: &OwnedMessage) -> DeadLetterEntry {
+        let mut entry = DeadLetterEntry::new(Arc::clone(&self.place.source), Arc::clone(group));
+        entry.key = message.key().map(Bytes::copy_from_slice);
+        entry.payload = message.payload().map(Bytes::copy_from_slice);
+        let Some(raw) = raw(message) else { return entry };
+        let text = |name: &str| find(&raw, name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        entry.attempts = text(ATTEMPTS).and_then(|text| text.parse().ok());
+        entry.reason = text("x-exception-message");
+        entry.redriven = redriven(&raw);
+        if let Some(first) = first(&raw) {
+            entry.partition = u32::try_from(first.partition).ok();
+            entry.offset = u64::try_from(first.offset).ok();
+            let millis = first.timestamp.to_millis().and_then(|millis| u64::try_from(millis).ok());
+            entry.timestamp =
+                millis.and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
+        }
+        let all = message.headers().map(headers::all).unwrap_or_default().into_iter();
+        entry.headers = all.filter(|(name, _)| !is_of_failure(name)).collect();
+        entry
+    }
+}
+
+fn is_of_failure(name: &str) -> bool {
+    FAILURE.contains(&name)
+}
+
+/// Returns how many partitions a topic has; nothing if there is none.
+fn partitions(consumer: &BaseConsumer<Listener>, topic: &str) -> Result<Option<i32>, KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+    match found.error().map(Code::from) {
+        None => Ok(i32::try_from(found.partitions().len()).ok().filter(|count| *count > 0)),
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
+        Some(code) => Err(KafkaError::MetadataFetch(code)),
+    }
+}
+
+fn open_producer(clients: &Clients, place: &Place) -> Result<BaseProducer<Outcome>, KafkaError> {
+    let mut config = clients.producer.clone();
+    // one at a time: who comes later ends what the earlier has begun
+    config.set("transactional.id", format!("{}.redrive", place.letters));
+    let outcome = Outcome { failures: Mutex::default(), link: clients.link.clone() };
+    let producer = BaseProducer::from_config_and_context(&config, outcome)?;
+    producer.init_transactions(PATIENCE)?;
+    Ok(producer)
+}
+
+/// Copies the headers. The client panics on a name that is no UTF-8.
+fn raw(message: &OwnedMessage) -> Option<Raw> {
+    let Some(found) = message.headers() else { return Some(Raw::new()) };
+    catch_unwind(AssertUnwindSafe(|| headers::raw(found, Bytes::copy_from_slice))).ok()
+}
+
+fn find<'a>(raw: &'a Raw, name: &str) -> Option<&'a [u8]> {
+    raw.iter().rev().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref())
+}
+
+fn redriven(raw: &Raw) -> u32 {
+    let text = find(raw, REDRIVE_COUNT).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Reads where a letter was received, as Spring writes it.
+fn first(raw: &Raw) -> Option<First> {
+    let partition = i32::from_be_bytes(find(raw, "x-original-partition")?.try_into().ok()?);
+    let offset = i64::from_be_bytes(find(raw, "x-original-offset")?.try_into().ok()?);
+    let millis =
+        find(raw, "x-original-timestamp").and_then(|bytes| bytes.try_into().ok()).map_or(-1, i64::from_be_bytes);
+    let kind = find(raw, "x-original-timestamp-type").and_then(|bytes| std::str::from_utf8(bytes).ok());
+    Some(First { partition, offset, timestamp: returned::timestamp(millis, kind.unwrap_or_default()) })
+}
+
+/// One way through.
+pub(crate) struct Pass {
+    clients: Clients,
+    group: Arc<str>,
+    places: VecDeque<Place>,
+    reading: Option<Reading>,
+    /// A call was dropped: where it had come is not known.
+    broken: bool,
+}
+
+impl Pass {
+    pub(crate) fn new(
+        consumer: ClientConfig,
+        producer: ClientConfig,
+        link: Link,
+        binding: &ConsumerBinding,
+        purpose: Purpose,
+    ) -> Self {
+        let group = binding.group.as_deref().unwrap_or_default();
+        let all_groups = matches!(purpose, Purpose::Resolve { all_groups: true });
+        let place = |source: &String| Place {
+            source: source.as_str().into(),
+            letters: dead_letter_topic(source, group),
+            target: if all_groups { source.clone() } else { returned::redrive_topic(source, group) },
+            all_groups,
+            resolves: purpose != Purpose::Look,
+        };
+        let places = binding.destinations.iter().map(place).collect();
+        let clients = Clients { consumer, producer, link };
+        Self { clients, group: group.into(), places, reading: None, broken: false }
+    }
+
+    /// Runs a call of the clients, which block, on a thread of its own.
+    async fn with<R: Send + 'static>(
+        &mut self,
+        mut reading: Reading,
+        call: impl FnOnce(&mut Reading) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.broken = true;
+        let (reading, answer) = blocking(move || {
+            let answer = call(&mut reading);
+            (reading, answer)
+        })
+        .await?;
+        self.broken = false;
+        self.reading = Some(reading);
+        answer
+    }
+
+    async fn open_next(&mut self) -> Result<bool> {
+        while let Some(place) = self.places.pop_front() {
+            let clients = self.clients.clone();
+            self.broken = true;
+            self.reading = blocking(move || Reading::open(&clients, place)).await??;
+            self.broken = false;
+            if self.reading.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.broken {
+            return Err(Error::new(ErrorKind::Closed, "an earlier call failed or was dropped; begin another pass"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DeadLetterPass for Pass {
+    async fn take(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>> {
+        self.check()?;
+        loop {
+            if self.reading.is_none() && !self.open_next().await? {
+                return Ok(Vec::new());
+            }
+            let Some(reading) = self.reading.take() else { return Ok(Vec::new()) };
+            let group = Arc::clone(&self.group);
+            let entries = self.with(reading, move |reading| {
+                reading.take(max)?;
+                Ok(reading.entries(&group))
+            });
+            let entries = entries.await?;
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+            if let Some(done) = self.reading.take() {
+                blocking(move || drop(done)).await?;
+            }
+        }
+    }
+
+    async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
+        self.check()?;
+        let Some(reading) = self.reading.take() else { return Ok(Vec::new()) };
+        let disposals = disposals.to_vec();
+        self.with(reading, move |reading| reading.resolve(&disposals)).await
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<()> {
+        match self.reading.take() {
+            Some(reading) => blocking(move || drop(reading)).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            drop(std::thread::Builder::new().name("kafka-letters".to_owned()).spawn(move || drop(reading)));
+        }
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("group", &self.group).field("places", &self.places).finish_non_exhaustive()
+    }
+}
