@@ -13,15 +13,17 @@ use tokio::time::Instant;
 
 use super::aside::Exhausted;
 use super::assigned::Assigned;
+use super::delayed::Delayed;
 use super::hooks::HookSet;
 use super::retry::RetryPolicy;
 use super::runner::Runner;
 use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
 use crate::binder::{
-    BatchView, Consumer, DeadLetter, DeadLetterSink, LaneId, Metadata, Parcel, Received, Status, Token,
+    BatchView, Consumer, ConsumerBinding, DeadLetter, DeadLetterSink, DelaySink, LaneId, Metadata, Parcel, Received,
+    Status, Token,
 };
-use crate::config::{Backoff, BreakerProperties, ConsumerProperties, Ordering};
+use crate::config::{Backoff, BreakerProperties, ConsumerProperties, Ordering, RetryMode};
 use crate::handler::{DeliveryRef, HandlerError, Verdict};
 use crate::message::{ContentType, HeaderValue, Headers};
 use crate::{Error, ErrorKind, Result};
@@ -358,6 +360,47 @@ async fn a_failing_message_is_tried_as_often_as_said_and_then_moved_aside() {
     assert_eq!(start.elapsed().as_secs(), 3, "1 s and 2 s of backoff");
     bench.shared.until(Told::Settle(1, 2)).await;
     assert_eq!(*bench.graves.letters.lock().expect("no panic"), [("fail".to_owned(), 3)]);
+}
+
+/// Keeps what is handed over; refuses as often as it is told to.
+#[derive(Debug, Default)]
+struct WaitingRoom {
+    refuse: Mutex<u32>,
+    taken: Mutex<Vec<(String, u32, Duration)>>,
+}
+
+#[async_trait]
+impl DelaySink for WaitingRoom {
+    async fn send(&self, delivery: &Parcel, attempt: u32, wait: Duration) -> Result<()> {
+        let mut refuse = self.refuse.lock().expect("no panic");
+        if *refuse > 0 {
+            *refuse -= 1;
+            return Err(Error::new(ErrorKind::Refused, "full"));
+        }
+        self.taken.lock().expect("no panic").push((text(delivery), attempt, wait));
+        Ok(())
+    }
+}
+
+fn delayed(room: &Arc<WaitingRoom>) -> Settings {
+    let mut binding = ConsumerBinding::new("test");
+    binding.properties = ConsumerProperties::default().retry(RetryMode::Delayed).ordering(Ordering::None);
+    let sink: Arc<dyn DelaySink> = Arc::clone(room) as Arc<dyn DelaySink>;
+    Settings { ordering: Ordering::None, delayed: Some(Delayed::new(sink, &binding)), ..settings() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unconfirmed_hand_over_keeps_its_delivery_unsettled() {
+    let room = Arc::new(WaitingRoom { refuse: Mutex::new(3), ..WaitingRoom::default() });
+    let mut bench = Bench::start(delayed(&room), vec![parcel(1, "k", "fail"), parcel(2, "k", "ok")]);
+    bench.calls::<2>().await;
+    quiet().await;
+    assert_eq!(settled(&bench.shared.told()), None, "and the next one was not kept waiting");
+    let BindingState::Degraded(why) = bench.state.phase() else { panic!("{:?}", bench.state.phase()) };
+    assert!(why.contains("full"), "{why}");
+    bench.shared.until(Told::Settle(1, 2)).await;
+    assert_eq!(*room.taken.lock().expect("no panic"), [("fail".to_owned(), 2, Duration::from_secs(1))]);
+    assert!(bench.graves.letters.lock().expect("no panic").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
