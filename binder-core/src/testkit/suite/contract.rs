@@ -195,7 +195,7 @@ impl Halves {
         let binder = world.binder();
         let mut input = ConsumerBinding::new("in");
         input.destinations = vec![world.destination().to_owned()];
-        input.group = Some("g".to_owned());
+        input.group = Some(world.group("g"));
         let mut output = ProducerBinding::new("out");
         output.destination = world.destination().to_owned();
         output.properties.window = window;

@@ -101,19 +101,20 @@ pub fn program(program: impl Into<String>, server: &'static str) -> impl Fn(Verb
 #[derive(Clone, Debug)]
 pub struct Place {
     pub(super) destination: String,
-    pub(super) group: String,
+    /// None is one of the suite's own.
+    pub(super) group: Option<String>,
     pub(super) provision: &'static str,
 }
 
 impl Place {
     /// A destination like any other: it is read from its start by a group of the suite's own.
     pub fn destination(name: impl Into<String>) -> Self {
-        Self { destination: name.into(), group: "suite".to_owned(), provision: "create" }
+        Self { destination: name.into(), group: None, provision: "create" }
     }
 
     /// What a group of a destination would read, if the group were called so; it is there and is not to be declared.
     pub fn group(destination: impl Into<String>, group: impl Into<String>) -> Self {
-        Self { destination: destination.into(), group: group.into(), provision: "none" }
+        Self { destination: destination.into(), group: Some(group.into()), provision: "none" }
     }
 }
 

@@ -93,7 +93,7 @@ fn lossy() -> Act {
     act(|seen: Seen| async move {
         let id = seen.id.unwrap_or(0);
         tokio::time::sleep(Duration::from_micros(id * 7919 % 2000)).await;
-        let fails = (id * 31 + u64::from(seen.delivery.attempt) * 17) % 5 == 0;
+        let fails = (id * 31 + u64::from(seen.delivery.attempt) * 17).is_multiple_of(5);
         if fails { Err(HandlerError::transient("lossy")) } else { Ok(()) }
     })
 }

@@ -134,7 +134,7 @@ async fn bytes_of_all_values(world: World) {
 }
 
 async fn large_payload(world: World) {
-    let large: Bytes = (0..700_000_u32).map(|index| (index * 31 >> 3) as u8).collect();
+    let large: Bytes = (0..700_000_u32).map(|index| ((index * 31) >> 3) as u8).collect();
     let seen = exchange_one(&world, Message::new(large.clone())).await;
     assert!(seen.message.payload() == Some(&large), "another payload of {:?}", seen.message.payload().map(Bytes::len));
 }

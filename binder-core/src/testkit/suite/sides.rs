@@ -193,6 +193,7 @@ impl SourceDraft {
 
     /// Makes sure that these groups get what is sent before they come.
     pub(super) fn for_groups(self, groups: &[&str]) -> Self {
+        let groups: Vec<_> = groups.iter().map(|group| self.world.group(group)).collect();
         self.producer(json!({ "required-groups": groups }))
     }
 

@@ -86,6 +86,12 @@ impl World {
         format!("{}.{suffix}", self.0.name)
     }
 
+    /// Returns a group of this case: where a group spans destinations, those of other cases would disturb it.
+    pub(super) fn group(&self, name: &str) -> String {
+        let case = self.0.name.rsplit('.').next().unwrap_or_default();
+        format!("{name}-{case}")
+    }
+
     pub(super) fn harness(&self) -> &Harness {
         &self.0.harness
     }
@@ -101,7 +107,8 @@ impl World {
 
     /// Begins an application with an input.
     pub(super) fn sink<'a>(&self, group: impl Into<Option<&'a str>>) -> SinkDraft {
-        SinkDraft::new(self.clone(), group.into())
+        let group = group.into().map(|name| self.group(name));
+        SinkDraft::new(self.clone(), group.as_deref())
     }
 
     /// Begins an application with an output.
@@ -121,8 +128,10 @@ impl World {
 
     /// Reads the dead letters of a group.
     pub(super) async fn dead_letters(&self, group: &str) -> Sink {
-        let Place { destination, group, provision } = (self.0.harness.places)(self.destination(), group);
-        let draft = self.sink(group.as_str()).destination(&destination);
+        let place = (self.0.harness.places)(self.destination(), &self.group(group));
+        let Place { destination, group, provision } = place;
+        let group = group.unwrap_or_else(|| self.group("suite"));
+        let draft = SinkDraft::new(self.clone(), Some(&group)).destination(&destination);
         draft.binding(json!({ "provision": provision })).without_dead_letters().open().await
     }
 
