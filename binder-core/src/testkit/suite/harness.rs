@@ -19,6 +19,9 @@ use crate::config::Section;
 /// How long a case may take on a real broker.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// How long a case may take that stops and starts the broker.
+const DEADLINE_WITH_RESTART: Duration = Duration::from_secs(300);
+
 /// How many cases run at once unless `--test-threads` says it: they mostly wait for the broker.
 const THREADS: usize = 8;
 
@@ -306,7 +309,11 @@ impl Harness {
             _shared = BROKER.read().unwrap_or_else(PoisonError::into_inner);
         }
         let world = World::new(self.clone(), broker, case.name);
-        let deadline = if self.paused { DEADLINE / 6 } else { DEADLINE };
+        let deadline = match (self.paused, case.alone) {
+            (true, _) => DEADLINE / 6,
+            (false, false) => DEADLINE,
+            (false, true) => DEADLINE_WITH_RESTART,
+        };
         let (sender, receiver) = mpsc::channel();
         let running = world.clone();
         let thread = std::thread::Builder::new().name(case.name.to_owned());
