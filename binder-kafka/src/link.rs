@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+#[cfg(feature = "tls")]
+use std::sync::Condvar;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -27,6 +29,10 @@ pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the meaning of a failed handshake is believed.
 #[cfg(feature = "tls")]
 const SECOND_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a bind that fails waits for that meaning.
+#[cfg(feature = "tls")]
+const SECOND_LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -119,6 +125,9 @@ struct Inner {
     reason: Mutex<Option<String>>,
     #[cfg(feature = "tls")]
     handshake: Mutex<Option<Handshake>>,
+    /// Notified when the meaning of a handshake is known.
+    #[cfg(feature = "tls")]
+    looked: Condvar,
     probe: OnceLock<Probe>,
     runtime: Handle,
 }
@@ -135,6 +144,8 @@ impl Link {
             reason: Mutex::default(),
             #[cfg(feature = "tls")]
             handshake: Mutex::default(),
+            #[cfg(feature = "tls")]
+            looked: Condvar::new(),
             probe: OnceLock::new(),
             runtime: Handle::current(),
         }))
@@ -254,13 +265,28 @@ impl Link {
         }
         let looking = Handshake { said: said.clone(), at: Instant::now(), meaning: None };
         *lock(&self.0.handshake) = Some(looking.clone());
-        let link = self.clone();
+        let tls = self.0.shared.access.tls.clone().unwrap_or_default();
+        // whoever has let go of the link in the meantime does not want to know
+        let link = Arc::downgrade(&self.0);
         self.0.runtime.spawn_blocking(move || {
-            let tls = link.0.shared.access.tls.clone().unwrap_or_default();
             let meaning = address(&said).and_then(|address| crate::tls::reason(address, &tls)).unwrap_or(said);
-            *lock(&link.0.handshake) = Some(Handshake { meaning: Some(meaning.clone()), ..looking });
+            let Some(link) = link.upgrade().map(Self) else { return };
             link.refused(&meaning);
+            *lock(&link.0.handshake) = Some(Handshake { meaning: Some(meaning), ..looking });
+            link.0.looked.notify_all();
         });
+    }
+
+    /// Waits while a broker's certificate is being looked at, for a while. Blocks.
+    pub(crate) fn await_meaning(&self) {
+        #[cfg(feature = "tls")]
+        {
+            let looking = |handshake: &mut Option<Handshake>| {
+                handshake.as_ref().is_some_and(|handshake| handshake.meaning.is_none())
+            };
+            let handshake = lock(&self.0.handshake);
+            drop(self.0.looked.wait_timeout_while(handshake, SECOND_LOOK_PATIENCE, looking));
+        }
     }
 
     fn complain(&self, text: &str) {

@@ -196,6 +196,7 @@ fn ask(client: &BaseConsumer<Listener>, link: &Link, topic: &str) -> Result<Opti
 }
 
 fn unreached(link: &Link, cause: KafkaError) -> Error {
+    link.await_meaning();
     let why = link.complaint().unwrap_or_else(|| "no answer".to_owned());
     Error::new(ErrorKind::Connection, format!("the broker is not reached: {why}")).retryable().with_source(cause)
 }

@@ -70,18 +70,9 @@ fn default(project: &Project, steps: &mut Steps, install: bool) -> Result<()> {
 fn clusters(project: &Project, steps: &mut Steps) -> Result<()> {
     let up = || Fleet::up(project, &[Kind::Kafka, Kind::Rabbit], Some(NODES), false);
     let fleet = steps.step("clusters", up)?;
-    let test = &mut project.cargo();
-    test.args([
-        "test",
-        "--package",
-        "binder-kafka",
-        "--package",
-        "binder-rabbit",
-        "--all-features",
-        "--test",
-        "cluster",
-    ]);
-    let tested = steps.step("cargo test on clusters", || run::run_ok(fleet.tell(test.env("CI", "true")), "cargo test"));
+    let test = &mut workspace(project);
+    test.args(["--test", "cluster"]);
+    let tested = steps.step("cargo test on clusters", || run::run_ok(fleet.tell(test), "cargo test"));
     tested.map_err(|failure| failure.with_note(&fleet.tails()))
 }
 
