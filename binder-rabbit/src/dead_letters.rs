@@ -12,7 +12,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::courier::Courier;
-use crate::envelope::{self, Envelope, Route};
+use crate::envelope::{self, Envelope, Properties, Route};
 use crate::headers;
 use crate::link::Link;
 use crate::view::Original;
@@ -69,7 +69,7 @@ impl DeadLetters {
         let properties = properties.with_headers(table).with_delivery_mode(2);
         let body = delivery.payload.clone().unwrap_or_default();
         let route = route.unwrap_or_else(|| Arc::clone(&self.fallback));
-        Ok(Envelope { route, body, properties })
+        Ok(Envelope { route, body, properties: Properties::Whole(Box::new(properties)) })
     }
 }
 

@@ -13,7 +13,7 @@ use lapin::types::AMQPValue;
 use crate::config::RabbitConsumerProperties;
 use crate::courier::Courier;
 use crate::dead_letters::{carried, properties_of, with_id};
-use crate::envelope::{Envelope, Route};
+use crate::envelope::{Envelope, Properties, Route};
 use crate::link::Link;
 use crate::returned;
 use crate::topology::{QueuePlan, consumer_queues};
@@ -58,6 +58,11 @@ impl DelaySink for Delays {
         let properties = properties.with_headers(table).with_delivery_mode(2);
         let route = Arc::new(Route { exchange: "".into(), key: returned::rung(queue, wait).into() });
         let body = delivery.payload.clone().unwrap_or_default();
-        self.courier.send(Envelope { route, body, properties }, "a message that is to be tried again later").await
+        self.courier
+            .send(
+                Envelope { route, body, properties: Properties::Whole(Box::new(properties)) },
+                "a message that is to be tried again later",
+            )
+            .await
     }
 }

@@ -51,16 +51,27 @@ pub(crate) fn to_table(headers: &Headers, key: Option<&[u8]>, tombstone: bool) -
         }
     }
     if let Some(key) = key {
-        let value = match std::str::from_utf8(key) {
-            Ok(text) => AMQPValue::LongString(text.into()),
-            Err(_) => AMQPValue::ByteArray(key.into()),
-        };
-        table.insert(names::MESSAGE_KEY.into(), value);
+        insert_key(&mut table, key);
     }
     if tombstone {
         table.insert(TOMBSTONE.into(), AMQPValue::Boolean(true));
     }
     Ok((!table.inner().is_empty()).then_some(table))
+}
+
+/// Makes the table of a message that has a key and no headers.
+pub(crate) fn key_table(key: &[u8]) -> FieldTable {
+    let mut table = FieldTable::default();
+    insert_key(&mut table, key);
+    table
+}
+
+fn insert_key(table: &mut FieldTable, key: &[u8]) {
+    let value = match std::str::from_utf8(key) {
+        Ok(text) => AMQPValue::LongString(text.into()),
+        Err(_) => AMQPValue::ByteArray(key.into()),
+    };
+    table.insert(names::MESSAGE_KEY.into(), value);
 }
 
 fn header_name(name: &str) -> Result<ShortString> {

@@ -29,6 +29,7 @@
 
 mod backoff;
 mod binder;
+mod call;
 mod config;
 mod consumer;
 mod courier;

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::config::RabbitProducerProperties;
-use crate::envelope::{self, Envelope, Route};
+use crate::envelope::{self, Envelope, Plain, Properties, Route};
 use crate::link::Link;
 use crate::names;
 use crate::publisher::{self, Options, Publisher};
@@ -77,33 +77,48 @@ impl RabbitProducer {
         Ok(Arc::new(Route { exchange: self.route.exchange.clone(), key: key.into() }))
     }
 
-    fn envelope(&self, message: &Outgoing<'_>, copy: impl FnOnce(&[u8]) -> Bytes) -> Result<Envelope> {
+    fn envelope(&self, message: &Outgoing<'_>, arena: &mut BytesMut) -> Result<Envelope> {
         let payload = message.payload.unwrap_or_default();
         let limit = self.link.settings().max_message_size;
         envelope::check_body(payload.len(), limit)?;
-        let properties = envelope::properties(message, self.with_headers, self.delivery_mode)?;
-        let envelope = Envelope { route: self.route(message.partition)?, body: copy(payload), properties };
+        let properties = self.properties(message, arena)?;
+        let envelope = Envelope { route: self.route(message.partition)?, body: copy(payload, arena), properties };
         envelope.check(limit, self.link.frame_max())?;
         Ok(envelope)
     }
 
+    fn properties(&self, message: &Outgoing<'_>, arena: &mut BytesMut) -> Result<Properties> {
+        let is_plain = message.payload.is_some() && (message.headers.is_empty() || !self.with_headers);
+        if is_plain {
+            let key = message.key.map(|key| copy(key, arena));
+            return Plain::new(message.content_type, key, self.delivery_mode).map(Properties::Plain);
+        }
+        let whole = envelope::properties(message, self.with_headers, self.delivery_mode)?;
+        Ok(Properties::Whole(Box::new(whole)))
+    }
+
     /// Makes the messages of a batch; one that can't be sent does not hold up the others.
     fn envelopes(&self, batch: &OutgoingBatch) -> Vec<Result<Envelope>> {
-        let size = batch.iter().map(|message| message.payload.map_or(0, <[u8]>::len)).sum();
-        let mut arena = BytesMut::with_capacity(size);
-        let mut copy = |payload: &[u8]| {
-            arena.extend_from_slice(payload);
-            arena.split().freeze()
-        };
-        batch.iter().map(|message| self.envelope(&message, &mut copy)).collect()
+        let mut arena = BytesMut::with_capacity(batch.iter().map(|message| size(&message)).sum());
+        batch.iter().map(|message| self.envelope(&message, &mut arena)).collect()
     }
+}
+
+/// Returns how many bytes a message needs to be kept.
+fn size(message: &Outgoing<'_>) -> usize {
+    message.payload.map_or(0, <[u8]>::len) + message.key.map_or(0, <[u8]>::len)
+}
+
+fn copy(bytes: &[u8], arena: &mut BytesMut) -> Bytes {
+    arena.extend_from_slice(bytes);
+    arena.split().freeze()
 }
 
 #[async_trait]
 impl Producer for RabbitProducer {
     fn try_send(&self, message: Outgoing<'_>) -> Result<TrySend<'_>> {
         let Some(slot) = self.publisher.reserve(1)? else { return Ok(TrySend::Full) };
-        match self.envelope(&message, Bytes::copy_from_slice) {
+        match self.envelope(&message, &mut BytesMut::with_capacity(size(&message))) {
             Ok(envelope) => Ok(TrySend::Sent(self.publisher.publish(slot, [Ok(envelope)]))),
             Err(error) => {
                 self.publisher.cancel(slot, 1);

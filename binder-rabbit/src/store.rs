@@ -23,7 +23,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use crate::config::RabbitConsumerProperties;
 use crate::courier::Courier;
 use crate::dead_letters::{FAILURE, ORIGINAL_EXCHANGE, ORIGINAL_ROUTING_KEY, carried, with_id};
-use crate::envelope::{Envelope, Route};
+use crate::envelope::{Envelope, Properties, Route};
 use crate::error::{self, code};
 use crate::link::Link;
 use crate::{headers, names, returned};
@@ -186,7 +186,12 @@ impl Pass {
         };
         let properties = properties.with_headers(table).with_delivery_mode(2);
         let body = Bytes::copy_from_slice(&letter.data);
-        self.courier.send(Envelope { route: Arc::new(route), body, properties }, "a message that is sent back").await
+        self.courier
+            .send(
+                Envelope { route: Arc::new(route), body, properties: Properties::Whole(Box::new(properties)) },
+                "a message that is sent back",
+            )
+            .await
     }
 }
 

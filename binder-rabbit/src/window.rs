@@ -1,20 +1,18 @@
 //! The messages that the broker has not confirmed yet, in the order in which they were sent.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use binder_core::binder::Slot;
 use binder_core::{Error, ErrorKind};
-use futures::future::BoxFuture;
 use lapin::message::BasicReturnMessage;
-use lapin::options::BasicPublishOptions;
 use lapin::{Channel, Confirmation};
 use tokio::time::Instant;
 
+use crate::call::{Call, Calls};
 use crate::envelope::Envelope;
-use crate::poll::{once, start};
+use crate::poll::start;
 
 /// An answer for a receipt.
 pub(crate) struct Answer {
@@ -34,8 +32,8 @@ struct Entry {
 }
 
 enum Confirm {
-    Waiting(BoxFuture<'static, lapin::Result<Confirmation>>),
-    Failed(lapin::Error),
+    Waiting(Call),
+    Here(Box<lapin::Result<Confirmation>>),
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +73,7 @@ pub(crate) struct Window {
     judged: usize,
     published: usize,
     channel: Option<Arc<Channel>>,
+    calls: Calls,
     mandatory: bool,
     /// So many entries are to be sent one by one, because one of them made the broker close the channel.
     doubtful: usize,
@@ -82,7 +81,15 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(mandatory: bool) -> Self {
-        Self { entries: VecDeque::new(), judged: 0, published: 0, channel: None, mandatory, doubtful: 0 }
+        Self {
+            entries: VecDeque::new(),
+            judged: 0,
+            published: 0,
+            channel: None,
+            calls: Calls::default(),
+            mandatory,
+            doubtful: 0,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -109,7 +116,9 @@ impl Window {
         self.judged = 0;
         self.published = 0;
         for entry in &mut self.entries {
-            entry.confirm = None;
+            if let Some(Confirm::Waiting(call)) = entry.confirm.take() {
+                self.calls.end(call);
+            }
             entry.verdict = None;
             entry.returned = None;
         }
@@ -144,7 +153,8 @@ impl Window {
         let Some(channel) = &self.channel else { return };
         while self.published < end {
             let entry = &mut self.entries[self.published];
-            entry.confirm = Some(publish(Arc::clone(channel), &entry.envelope, self.mandatory));
+            let called = self.calls.publish(Arc::clone(channel), &entry.envelope, self.mandatory);
+            entry.confirm = Some(called.map_or_else(Confirm::Here, Confirm::Waiting));
             self.published += 1;
         }
     }
@@ -188,15 +198,21 @@ impl Window {
         let before = self.judged;
         while self.judged < self.published {
             let entry = &mut self.entries[self.judged];
-            let confirmation = match &mut entry.confirm {
-                Some(Confirm::Waiting(confirm)) => match Pin::new(confirm).poll(context) {
-                    Poll::Pending => break,
-                    Poll::Ready(confirmation) => confirmation?,
+            let answer = match entry.confirm.take() {
+                Some(Confirm::Waiting(mut call)) => match call.poll(context) {
+                    Poll::Pending => {
+                        entry.confirm = Some(Confirm::Waiting(call));
+                        break;
+                    }
+                    Poll::Ready(answer) => {
+                        self.calls.end(call);
+                        answer
+                    }
                 },
-                Some(Confirm::Failed(error)) => return Err(error.clone()),
+                Some(Confirm::Here(answer)) => *answer,
                 None => break,
             };
-            entry.confirm = None;
+            let confirmation = answer?;
             entry.verdict = Some(if confirmation.is_nack() { Verdict::Refused } else { Verdict::Taken });
             self.judged += 1;
             if let Some(message) = confirmation.take_message() {
@@ -208,7 +224,7 @@ impl Window {
 
     fn note_return(&mut self, message: &BasicReturnMessage) {
         let Some(id) = message.properties.message_id() else { return };
-        let same = |entry: &&mut Entry| entry.envelope.id() == Some(id) && entry.returned.is_none();
+        let same = |entry: &&mut Entry| entry.returned.is_none() && entry.envelope.has_id(id.as_str());
         let found = self.entries.iter_mut().take(self.published).find(same);
         if let Some(entry) = found {
             entry.returned = Some(format!("{} {}", message.reply_code, message.reply_text));
@@ -244,19 +260,5 @@ impl Window {
         self.doubtful = 0;
         let failed = |entry: Entry| Answer { slot: entry.slot, index: entry.index, result: Err(error()) };
         answers.extend(self.entries.drain(..).map(failed));
-    }
-}
-
-/// Queues the frames at once; the future is the confirm.
-fn publish(channel: Arc<Channel>, envelope: &Envelope, mandatory: bool) -> Confirm {
-    let options = BasicPublishOptions { mandatory, immediate: false };
-    let (exchange, key) = (envelope.route.exchange.clone(), envelope.route.key.clone());
-    let (body, properties) = (envelope.body.clone(), envelope.properties.clone());
-    let mut confirm: BoxFuture<'static, _> =
-        Box::pin(async move { channel.basic_publish(exchange, key, options, &body, properties).await?.await });
-    match once(confirm.as_mut()) {
-        Some(Err(error)) => Confirm::Failed(error),
-        Some(Ok(confirmation)) => Confirm::Waiting(Box::pin(async { Ok(confirmation) })),
-        None => Confirm::Waiting(confirm),
     }
 }
