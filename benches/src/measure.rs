@@ -1,25 +1,86 @@
-//! Time, allocations and instructions.
+//! Time, CPU, allocations and instructions.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use stats_alloc::Region;
 
 use crate::ALLOCATOR;
 
 /// What one run of a case cost.
+#[derive(Clone, Copy, Debug)]
 pub struct Cost {
     pub time: Duration,
+    #[cfg_attr(
+        not(any(feature = "kafka", feature = "rabbit")),
+        expect(dead_code, reason = "one thread: its time is its CPU")
+    )]
+    pub cpu: Cpu,
+    /// By Rust code; a C library's own are not seen.
     pub allocations: usize,
 }
 
-/// Measures what `run` costs; it returns how long the part lasted that counts.
+/// CPU that the process has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    /// By all threads.
+    pub all: Duration,
+    /// By all threads but those of the broker's client: what these do depends on the load of the machine, because they poll.
+    pub own: Duration,
+}
+
+impl Cpu {
+    fn now() -> Self {
+        let all = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
+        Self { all, own: own().unwrap_or_default() }
+    }
+
+    fn since(self, start: Self) -> Self {
+        Self { all: self.all.saturating_sub(start.all), own: self.own.saturating_sub(start.own) }
+    }
+}
+
+/// Linux only, `None` elsewhere.
+fn own() -> Option<Duration> {
+    let mut nanos = 0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let thread = thread.ok()?.path();
+        // A thread may have ended meanwhile.
+        let Ok(name) = std::fs::read_to_string(thread.join("comm")) else { continue };
+        if name.starts_with("rdk:") || name.starts_with("lapin-") {
+            continue;
+        }
+        let Ok(used) = std::fs::read_to_string(thread.join("schedstat")) else { continue };
+        nanos += used.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+/// A measurement that has begun.
+pub struct Meter {
+    region: Region<'static, std::alloc::System>,
+    cpu: Cpu,
+    time: Instant,
+}
+
+impl Meter {
+    pub fn start() -> Self {
+        let cpu = Cpu::now();
+        Self { region: Region::new(ALLOCATOR), cpu, time: Instant::now() }
+    }
+
+    pub fn cost(&self) -> Cost {
+        let (time, allocations) = (self.time.elapsed(), self.region.change().allocations);
+        Cost { time, cpu: Cpu::now().since(self.cpu), allocations }
+    }
+}
+
+/// Measures what `run` costs.
 pub fn cost(run: impl FnOnce()) -> Cost {
-    let region = Region::new(ALLOCATOR);
-    let start = Instant::now();
+    let meter = Meter::start();
     run();
-    let time = start.elapsed();
-    Cost { time, allocations: region.change().allocations }
+    meter.cost()
 }
 
 /// The middle of several figures, with the lowest and the highest.

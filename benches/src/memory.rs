@@ -9,7 +9,7 @@ use binder_core::binding::{Declare, Open};
 use binder_core::prelude::*;
 use tokio::sync::Notify;
 
-use crate::measure::{Cost, cost, instructions, median};
+use crate::measure::{Cost, Meter, cost, instructions, median};
 
 /// 28 bytes of JSON, no owned fields.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -38,7 +38,12 @@ const CASES: &[Case] = &[
     Case { name: "drain", what: "drain to a handler", run: drain, before: Some("fill") },
     Case { name: "one-by-one", what: "publish + handle, one by one", run: one_by_one, before: None },
     Case { name: "batches", what: "publish + handle, batches of 128", run: batches, before: None },
-    Case { name: "idle-1000", what: "publish + handle, one by one, beside 1,000 idle bindings", run: beside_idle, before: None },
+    Case {
+        name: "idle-1000",
+        what: "publish + handle, one by one, beside 1,000 idle bindings",
+        run: beside_idle,
+        before: None,
+    },
 ];
 
 /// Runs one case once, for callgrind.
@@ -55,27 +60,34 @@ pub fn run_once(name: &str, count: u64) -> ExitCode {
     }
 }
 
-/// Runs all cases and prints a table.
-pub fn table() -> ExitCode {
-    let count = 1_000_000;
-    println!("28-byte JSON, {count} messages, {ROUNDS} rounds, current_thread runtime\n");
+/// Runs all cases and prints a table; quickly means that everything runs, not that it measures.
+pub fn table(quick: bool) -> ExitCode {
+    let (count, rounds) = if quick { (20_000, 1) } else { (1_000_000, ROUNDS) };
+    println!("28-byte JSON, {count} messages, {rounds} rounds, current_thread runtime\n");
     println!("| case | ns, median (low–high) | allocations | instructions |");
     println!("|---|---|---|---|");
-    let mut rounds: Vec<Vec<Cost>> = CASES.iter().map(|_| Vec::new()).collect();
-    for _ in 0..ROUNDS {
-        for (case, costs) in CASES.iter().zip(&mut rounds) {
+    let mut measured: Vec<Vec<Cost>> = CASES.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (case, costs) in CASES.iter().zip(&mut measured) {
             costs.push((case.run)(count));
         }
     }
-    for (case, costs) in CASES.iter().zip(rounds) {
+    for (case, costs) in CASES.iter().zip(measured) {
         let ns = costs.iter().map(|cost| cost.time.as_nanos() as f64 / count as f64).collect();
         let (middle, low, high) = median(ns);
         let allocations = costs.iter().map(|cost| cost.allocations as f64 / count as f64).collect();
-        let instructions = own_instructions(case);
-        let instructions = instructions.map_or_else(|| "no valgrind".to_owned(), |count| format!("{count:.0}"));
-        println!("| {} | {middle:.0} ({low:.0}–{high:.0}) | {:.4} | {instructions} |", case.what, median(allocations).0);
+        let instructions = if quick { None } else { own_instructions(case) };
+        let instructions = instructions.map_or_else(|| "not counted".to_owned(), |count| format!("{count:.0}"));
+        println!(
+            "| {} | {middle:.0} ({low:.0}–{high:.0}) | {:.4} | {instructions} |",
+            case.what,
+            median(allocations).0
+        );
     }
-    println!("\nstart to first message: {:.1} ms (median of {ROUNDS})", median((0..ROUNDS).map(|_| start()).collect()).0);
+    println!(
+        "\nstart to first message: {:.1} ms (median of {rounds})",
+        median((0..rounds).map(|_| start()).collect()).0
+    );
     ExitCode::SUCCESS
 }
 
@@ -193,10 +205,9 @@ fn on_current_thread(run: impl Future<Output = Cost>) -> Cost {
 }
 
 async fn measured(run: impl Future<Output = ()>) -> Cost {
-    let region = stats_alloc::Region::new(crate::ALLOCATOR);
-    let start = Instant::now();
+    let meter = Meter::start();
     run.await;
-    Cost { time: start.elapsed(), allocations: region.change().allocations }
+    meter.cost()
 }
 
 fn drain(count: u64) -> Cost {
