@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: the benchmarks, which are a workspace of their own.
 
+use std::process::Command;
+
 use crate::{
-    brokers::{Fleet, Kind},
+    brokers::{self, Fleet, Kind},
     demo::Binder,
     error::{Failure, Result},
     project::Project,
@@ -9,14 +11,27 @@ use crate::{
 };
 
 /// Runs `cargo xtask bench`.
-pub(crate) fn main(project: &Project, binder: Binder, install: bool) -> Result<()> {
+pub(crate) fn main(project: &Project, binder: Binder, quick: bool, install: bool) -> Result<()> {
     let broker: Vec<Kind> = binder.broker().into_iter().collect();
-    let fleet = Fleet::up(project, &broker, None, install)?;
-    let mut command = project.cargo();
-    command.args(["run", "--release", "--manifest-path", "benches/Cargo.toml", "--", binder.name()]);
-    let status = run::run(fleet.tell(&mut command))?;
+    brokers::check(project, &broker, install)?;
+    // The broker has the machine for itself only when nothing is compiled any more.
+    run::run_ok(&mut cargo(project, "build", binder), "bench: the build")?;
+    let fleet = Fleet::up(project, &broker, None, false)?;
+    let mut command = cargo(project, "run", binder);
+    fleet.tell(&mut command).args(["--", binder.name()]).args(quick.then_some("--quick"));
+    let status = run::run(&mut command)?;
     if status.success() {
         return Ok(());
     }
-    Err(Failure::exit(run::exit_code(status), format!("bench: {} failed", binder.name())))
+    let failure = Failure::exit(run::exit_code(status), format!("bench: {} failed", binder.name()));
+    Err(failure.with_note(&fleet.tails()))
+}
+
+fn cargo(project: &Project, verb: &str, binder: Binder) -> Command {
+    let mut command = project.cargo();
+    command.args([verb, "--release", "--manifest-path", "benches/Cargo.toml"]);
+    if binder != Binder::Memory {
+        command.args(["--features", binder.name()]);
+    }
+    command
 }

@@ -68,6 +68,9 @@ enum Action {
         /// What carries the messages
         #[arg(value_enum, default_value_t)]
         binder: Binder,
+        /// Only see that it works: one round with few messages
+        #[arg(long)]
+        quick: bool,
         /// Install missing Debian packages
         #[arg(long)]
         install: bool,
@@ -93,7 +96,7 @@ fn run(action: &Action) -> Result<()> {
         Action::Demo { binder, instances, install } => demo::main(project, *binder, *instances, *install),
         Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
         Action::Conformance { install } => conformance::main(project, *install),
-        Action::Bench { binder, install } => bench::main(project, *binder, *install),
+        Action::Bench { binder, quick, install } => bench::main(project, *binder, *quick, *install),
     }
 }
 
