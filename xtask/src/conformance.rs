@@ -32,7 +32,7 @@ enum Outcome {
 
 /// Runs `cargo xtask conformance`.
 pub(crate) fn main(project: &Project, install: bool) -> Result<()> {
-    let fleet = Fleet::up(project, &[Kind::Kafka, Kind::Rabbit], install)?;
+    let fleet = Fleet::up(project, &[Kind::Kafka, Kind::Rabbit], None, install)?;
     let mut names = Vec::new();
     let mut reports = Vec::new();
     for (binder, package) in BINDERS {
