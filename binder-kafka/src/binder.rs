@@ -31,7 +31,7 @@ use crate::rebalance::Group;
 use crate::returned::{self, Return};
 use crate::sender::Sender;
 use crate::store::Pass;
-use crate::{error, settings};
+use crate::{error, membership, settings};
 
 /// How long a dead letter may take.
 const DEAD_LETTER_PATIENCE: Duration = Duration::from_secs(30);
@@ -270,6 +270,7 @@ impl Binder for KafkaBinder {
         if binding.group.as_deref() == Some("") {
             return Err(Error::new(ErrorKind::Config, "`group` is empty"));
         }
+        membership::check(&self.properties.configuration, &own, binding)?;
         settings::verify(&settings::consumer(&self.properties, &own, binding, "checked"))
     }
 

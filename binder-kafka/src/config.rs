@@ -128,8 +128,14 @@ impl SaslMechanism {
 pub struct KafkaConsumerProperties {
     /// Settings of librdkafka for this input; they win over the binder's. Default: none.
     pub configuration: Settings,
-    /// How partitions are handed out within the group; all members must agree. Default: `cooperative`.
-    pub assignment: Assignment,
+    /// How members of the group and the broker talk to each other. Default: `classic`.
+    pub group_protocol: GroupProtocol,
+    /// How partitions are handed out within the group; all members must agree. With `group-protocol: consumer` the broker decides it, and
+    /// this must not be set. Default: `cooperative`.
+    pub assignment: Option<Assignment>,
+    /// Name of this member, of its own in the group: a member that is back within the session timeout finds its partitions as they were,
+    /// and nothing moves. Needs a named group. Default: none, each start is a new member.
+    pub group_instance_id: Option<String>,
     /// How often what is settled is committed. Default: 1 s.
     #[serde(deserialize_with = "duration")]
     pub commit_interval: Duration,
@@ -143,7 +149,9 @@ impl Default for KafkaConsumerProperties {
     fn default() -> Self {
         Self {
             configuration: Settings::default(),
-            assignment: Assignment::Cooperative,
+            group_protocol: GroupProtocol::Classic,
+            assignment: None,
+            group_instance_id: None,
             commit_interval: Duration::from_secs(1),
             commit_count: 10_000,
             topic: TopicProperties::default(),
@@ -177,6 +185,18 @@ impl Default for KafkaProducerProperties {
             topic: TopicProperties::default(),
         }
     }
+}
+
+/// How members of a group and the broker talk to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum GroupProtocol {
+    /// A member computes who gets what; a rebalance stops at the slowest member.
+    #[default]
+    Classic,
+    /// The broker (4.0 or later) computes it, and moves partitions one member at a time (KIP-848). Timeouts of the session are the broker's.
+    Consumer,
 }
 
 /// How the partitions of a group's topics are handed out.

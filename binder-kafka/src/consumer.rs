@@ -252,7 +252,9 @@ impl KafkaConsumer {
             Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::InvalidGroupId)
         );
         if fatal || denied {
-            *lock(&group.failed) = Some(group.link.fail(cause).permanent());
+            let waits = cause.rdkafka_error_code() == Some(Code::UnreleasedInstanceId);
+            let error = group.link.fail(cause);
+            *lock(&group.failed) = Some(if waits { error } else { error.permanent() });
         } else {
             tracing::debug!(link = ?group.link, "receiving: {cause}");
         }

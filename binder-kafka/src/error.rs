@@ -74,9 +74,10 @@ fn classify(code: Code) -> (ErrorKind, bool, &'static str) {
         Code::PurgeQueue | Code::PurgeInflight => {
             (Closed, false, "the output was closed before the broker had answered")
         }
-        Code::Fatal | Code::Fenced | Code::FencedInstanceId | Code::ProducerFenced => {
-            (Unexpected, false, "the Kafka client gave up")
-        }
+        Code::FencedInstanceId => (Refused, false, "another member has taken this `group-instance-id`"),
+        // with `group-protocol: consumer`, until the session of a member that did not say goodbye has timed out
+        Code::UnreleasedInstanceId => (Connection, true, "a member with this `group-instance-id` is still there"),
+        Code::Fatal | Code::Fenced | Code::ProducerFenced => (Unexpected, false, "the Kafka client gave up"),
         _ => (Unexpected, false, "the Kafka client failed"),
     }
 }

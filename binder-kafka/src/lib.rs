@@ -23,6 +23,7 @@ mod headers;
 mod held;
 mod lanes;
 mod link;
+mod membership;
 mod pair;
 mod partitions;
 mod producer;
@@ -38,6 +39,6 @@ mod view;
 
 pub use binder::{KafkaBinder, factory};
 pub use config::{
-    Assignment, Brokers, Compression, KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Sasl,
-    SaslMechanism, Settings, Tls, TopicProperties,
+    Assignment, Brokers, Compression, GroupProtocol, KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties,
+    Sasl, SaslMechanism, Settings, Tls, TopicProperties,
 };

@@ -8,15 +8,17 @@ use binder_core::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::config::{Assignment, KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings};
+use crate::config::{KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings};
 use crate::error::from_kafka;
+use crate::membership;
 
 /// Settings that say what a property of ours says already, with that property.
-const OWNED: [(&str, &str); 24] = [
+const OWNED: [(&str, &str); 25] = [
     ("bootstrap.servers", "set `brokers` of the binder"),
     ("metadata.broker.list", "set `brokers` of the binder"),
     ("group.id", "set `group` of the binding"),
-    ("group.protocol", "the binder needs the classic protocol"),
+    ("group.protocol", "set `consumer.kafka.group-protocol`"),
+    ("group.instance.id", "set `consumer.kafka.group-instance-id`"),
     ("enable.auto.commit", "the binder commits what is settled"),
     ("auto.commit.enable", "the binder commits what is settled"),
     ("enable.auto.offset.store", "the binder commits what is settled"),
@@ -118,18 +120,14 @@ pub(crate) fn consumer(
         Some(start) => start == Start::Earliest,
         None => binding.group.is_some(),
     };
-    let strategy = match own.assignment {
-        Assignment::Cooperative => "cooperative-sticky",
-        Assignment::Eager => "range,roundrobin",
-    };
     config
         .set("group.id", group)
         .set("enable.auto.commit", "true")
         .set("enable.auto.offset.store", "false")
         .set("auto.commit.interval.ms", millis(own.commit_interval).max(1).to_string())
         .set("auto.offset.reset", if earliest { "earliest" } else { "latest" })
-        .set("partition.assignment.strategy", strategy)
         .set("allow.auto.create.topics", "false");
+    membership::set(&mut config, own);
     config
 }
 

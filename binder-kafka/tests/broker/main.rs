@@ -4,6 +4,8 @@
 
 mod faults;
 mod groups;
+mod handling;
+mod members;
 mod rebalance;
 mod redrive;
 mod secure;
@@ -20,5 +22,7 @@ fn main() {
     cases.extend(faults::cases(ready));
     cases.extend(secure::cases(ready));
     cases.extend(redrive::cases(ready));
+    cases.extend(members::cases(ready));
+    cases.extend(handling::cases(ready));
     libtest_mimic::run(&arguments, cases).exit();
 }

@@ -15,8 +15,10 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
     vec![
         case("members_hand_over_under_load_cooperative", ready, || members_hand_over_under_load("cooperative")),
         case("members_hand_over_under_load_eager", ready, || members_hand_over_under_load("eager")),
+        case("members_hand_over_under_load_consumer", ready, || members_hand_over_under_load("consumer")),
         case("a_revoke_waits_for_its_release_cooperative", ready, || a_revoke_waits_for_its_release("cooperative")),
         case("a_revoke_waits_for_its_release_eager", ready, || a_revoke_waits_for_its_release("eager")),
+        case("a_revoke_waits_for_its_release_consumer", ready, || a_revoke_waits_for_its_release("consumer")),
         case("a_late_settlement_changes_nothing", ready, a_late_settlement_changes_nothing),
         case("lost_partitions_come_back_as_new_lanes", ready, lost_partitions_come_back_as_new_lanes),
         case("a_new_assignment_is_paused_too", ready, a_new_assignment_is_paused_too),
@@ -24,9 +26,9 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
     ]
 }
 
-fn member(topic: &str, assignment: &str) -> ConsumerBinding {
+fn member(topic: &str, kind: &str) -> ConsumerBinding {
     let mut binding = input(topic, Some(topic));
-    binding.section = section(json!({ "assignment": assignment }));
+    binding.section = section(membership(kind));
     binding
 }
 
@@ -45,7 +47,7 @@ async fn revoked(consumer: &mut Box<dyn Consumer>) -> Vec<LaneId> {
 }
 
 async fn a_revoke_waits_for_its_release(assignment: &'static str) {
-    let (binder, topic) = (binder(), unique("defer"));
+    let (binder, topic) = (binder_of(assignment), unique("defer"));
     let sender = producer(&binder, &topic, 2).await;
     send_all(&*sender, numbered(10)).await;
     let mut first = binder.bind_consumer(&member(&topic, assignment)).await.unwrap();
@@ -194,7 +196,7 @@ async fn work(mut consumer: Box<dyn Consumer>, handled: Handled, stop: Arc<Atomi
 
 async fn members_hand_over_under_load(assignment: &'static str) {
     const COUNT: u32 = 60_000;
-    let (binder, topic) = (binder(), unique("load"));
+    let (binder, topic) = (binder_of(assignment), unique("load"));
     let sender = producer(&binder, &topic, 6).await;
     let handled = Handled::default();
     let join = async |handled: &Handled| {

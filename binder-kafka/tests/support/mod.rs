@@ -61,6 +61,20 @@ pub(crate) fn binder() -> SharedBinder {
     binder_with(json!({ "brokers": url().expect("checked before"), "configuration": settings })).expect("a binder")
 }
 
+/// A binder for members of `kind`: `cooperative`, `eager`, or `consumer`, which leaves heartbeats to the broker.
+pub(crate) fn binder_of(kind: &str) -> SharedBinder {
+    if kind != "consumer" {
+        return binder();
+    }
+    let settings = json!({ "topic.metadata.refresh.interval.ms": 2000, "fetch.wait.max.ms": 50 });
+    binder_with(json!({ "brokers": url().expect("checked before"), "configuration": settings })).expect("a binder")
+}
+
+/// Settings of a member of `kind`.
+pub(crate) fn membership(kind: &str) -> Value {
+    if kind == "consumer" { json!({ "group-protocol": "consumer" }) } else { json!({ "assignment": kind }) }
+}
+
 pub(crate) fn input(topic: &str, group: Option<&str>) -> ConsumerBinding {
     let mut binding = ConsumerBinding::new("in");
     binding.destinations = vec![topic.to_owned()];
