@@ -68,6 +68,7 @@ async fn poll(mut consumer: Box<dyn Consumer>, told: mpsc::UnboundedSender<Seen>
                 consumer.release(&lanes).await.unwrap();
             }
             Step::Lost(_) => told.send(Seen::Moved).unwrap(),
+            Step::Assigned(_) => {}
         }
     }
     consumer.close().await.unwrap();
