@@ -10,6 +10,7 @@ mod error;
 mod project;
 mod run;
 mod signals;
+mod soak;
 mod tiers;
 
 use std::process::ExitCode;
@@ -75,6 +76,18 @@ enum Action {
         #[arg(long)]
         install: bool,
     },
+    /// Run producers and consumers under random faults, and count what was lost
+    Soak {
+        /// What carries the messages
+        #[arg(long, value_enum, default_value_t)]
+        binder: Binder,
+        /// Install missing Debian packages
+        #[arg(long)]
+        install: bool,
+        /// What the program takes: `--minutes 10 --faults --seed 7 --rate 1000 --producers 2 --consumers 3`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -97,6 +110,7 @@ fn run(action: &Action) -> Result<()> {
         Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
         Action::Conformance { install } => conformance::main(project, *install),
         Action::Bench { binder, quick, install } => bench::main(project, *binder, *quick, *install),
+        Action::Soak { binder, rest, install } => soak::main(project, *binder, rest, *install),
     }
 }
 
