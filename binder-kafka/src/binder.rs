@@ -17,7 +17,9 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use uuid::Uuid;
 
-use crate::config::{KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings, TopicProperties};
+use crate::config::{
+    GroupProtocol, KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings, TopicProperties,
+};
 use crate::consumer::{Client, KafkaConsumer};
 use crate::dead_letters::KafkaDeadLetters;
 use crate::delay::KafkaDelays;
@@ -163,7 +165,7 @@ impl KafkaBinder {
         }
         let destinations = binding.destinations.iter().map(String::as_str);
         let returns = topics.returns.iter().map(|back| back.topic.as_ref());
-        let opened: Box<dyn Consumer> = if needs_second(binding) && !topics.returns.is_empty() {
+        let opened: Box<dyn Consumer> = if needs_second(binding, &own) && !topics.returns.is_empty() {
             let mut second = config.clone();
             second.set("group.id", second_group(&group)).set("auto.offset.reset", "earliest");
             let second = subscribed(&second, &link, Lanes::beginning_at(SECOND), &returns.collect::<Vec<_>>())?;
@@ -238,9 +240,11 @@ fn subscribed(config: &ClientConfig, link: &Link, lanes: Lanes, topics: &[&str])
     Ok(client)
 }
 
-/// What comes back gets a client of its own where it is more than a partition, or starts elsewhere than the destination.
-fn needs_second(binding: &ConsumerBinding) -> bool {
-    !binding.rungs().is_empty() || binding.properties.start == Some(Start::Latest)
+/// What comes back gets a client of its own where it is more than a partition, or starts elsewhere than the destination; and where the broker
+/// assigns: it counts partitions over all topics, and may give one member what comes back and the other the whole destination.
+fn needs_second(binding: &ConsumerBinding, own: &KafkaConsumerProperties) -> bool {
+    let starts_elsewhere = binding.properties.start == Some(Start::Latest);
+    starts_elsewhere || own.group_protocol == GroupProtocol::Consumer || !binding.rungs().is_empty()
 }
 
 /// An anonymous subscription gets what is sent after its bind, also before its partitions are assigned.
