@@ -240,11 +240,12 @@ fn subscribed(config: &ClientConfig, link: &Link, lanes: Lanes, topics: &[&str])
     Ok(client)
 }
 
-/// What comes back gets a client of its own where it is more than a partition, or starts elsewhere than the destination; and where the broker
-/// assigns: it counts partitions over all topics, and may give one member what comes back and the other the whole destination.
+/// What comes back gets a client of its own where it is more than a partition, or starts elsewhere than the destination; and where partitions
+/// should stay evenly shared: an assignor counts them over all topics, and may give one member what comes back and the other the destination.
 fn needs_second(binding: &ConsumerBinding, own: &KafkaConsumerProperties) -> bool {
     let starts_elsewhere = binding.properties.start == Some(Start::Latest);
-    starts_elsewhere || own.group_protocol == GroupProtocol::Consumer || !binding.rungs().is_empty()
+    let shared_evenly = own.group_protocol == GroupProtocol::Consumer || own.group_instance_id.is_some();
+    starts_elsewhere || shared_evenly || !binding.rungs().is_empty()
 }
 
 /// An anonymous subscription gets what is sent after its bind, also before its partitions are assigned.

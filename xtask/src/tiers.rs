@@ -33,7 +33,9 @@ pub(crate) fn main(project: &Project, tier: Tier, install: bool) -> Result<()> {
     let result = match tier {
         Tier::Fast => fast(project, &mut steps),
         Tier::Default => default(project, &mut steps, install),
-        Tier::Full => default(project, &mut steps, install).and_then(|()| clusters(project, &mut steps)),
+        Tier::Full => default(project, &mut steps, install)
+            .and_then(|()| conformance(project, &mut steps))
+            .and_then(|()| clusters(project, &mut steps)),
     };
     if result.is_ok() && tier == Tier::Full {
         eprintln!("== full: stress, long faults and fuzzing are added here when they exist");
@@ -64,6 +66,16 @@ fn default(project: &Project, steps: &mut Steps, install: bool) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The conformance suite on the brokers.
+fn conformance(project: &Project, steps: &mut Steps) -> Result<()> {
+    let fleet = Fleet::up(project, &[Kind::Kafka, Kind::Rabbit], None, false)?;
+    let test = &mut project.cargo();
+    test.args(["test", "--package", "binder-kafka", "--package", "binder-rabbit", "--all-features", "--no-fail-fast"]);
+    test.args(["--test", "conformance"]).env("CI", "true");
+    let tested = steps.step("conformance on brokers", || run::run_ok(fleet.tell(test), "cargo test"));
+    tested.map_err(|failure| failure.with_note(&fleet.tails()))
 }
 
 /// Clusters that lose a node.
