@@ -402,6 +402,8 @@ impl ser::SerializeMap for Fields<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -426,6 +428,34 @@ mod tests {
         assert_eq!(partition_of(i32::MIN, 7), 0);
         assert_eq!(partition_of(-8, 7), 1);
         assert_eq!(partition_of(8, 0), 0);
+    }
+
+    proptest! {
+        /// `String.hashCode` is a polynomial in 31 over UTF-16 units, `List.hashCode` the same over its elements, from 1.
+        #[test]
+        fn texts_and_lists_are_polynomials(texts in prop::collection::vec(any::<String>(), 0..4)) {
+            let polynomial = |first: i128, terms: Vec<i128>| {
+                let value = terms.iter().fold(first, |sum, term| (sum * 31 + term).rem_euclid(1 << 32));
+                (value as u32).cast_signed()
+            };
+            let of_text = |text: &str| polynomial(0, text.encode_utf16().map(i128::from).collect());
+            for text in &texts {
+                prop_assert_eq!(hash_of(text).expect("a hash"), of_text(text));
+            }
+            let of_list = polynomial(1, texts.iter().map(|text| i128::from(of_text(text))).collect());
+            prop_assert_eq!(hash_of(&texts).expect("a hash"), of_list);
+        }
+
+        /// `Long.hashCode` is the exclusive or of both halves; a partition is among those there are, and the same for a hash and its negative.
+        #[test]
+        fn a_number_goes_to_one_of_the_partitions(number in any::<i64>(), count in 1..10_000_u32) {
+            let halves = number.cast_unsigned();
+            let hash = hash_of(&number).expect("a hash");
+            prop_assert_eq!(hash.cast_unsigned(), (halves >> 32) as u32 ^ halves as u32);
+            let partition = partition_of(hash, count);
+            prop_assert!(partition < count);
+            prop_assert_eq!(partition, partition_of(hash.wrapping_neg(), count));
+        }
     }
 
     #[derive(Serialize)]

@@ -9,6 +9,10 @@ use crate::binder::{LaneId, Parcel};
 /// Index of a lane; used again when the lane has ended.
 pub(crate) type LaneIndex = usize;
 
+/// Names one wait of a lane, so that a timer of an earlier one, which was revoked meanwhile, wakes nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct WaitId(u64);
+
 /// A delivery that was copied out of its batch.
 pub(crate) struct Task {
     pub(crate) parcel: Parcel,
@@ -46,11 +50,14 @@ pub(crate) struct Lanes {
     by_key: HashMap<Bytes, LaneIndex>,
     ready: VecDeque<LaneIndex>,
     count: usize,
+    waits: u64,
 }
 
 struct Lane {
     key: LaneKey,
     state: LaneState,
+    /// The wait that it is in, or was in last.
+    wait: WaitId,
     /// Deliveries that are not started; while the lane waits, the first is the one to be tried again.
     pending: VecDeque<Task>,
 }
@@ -83,7 +90,7 @@ impl Lanes {
             LaneKey::Key(bytes) => drop(self.by_key.insert(bytes.clone(), index)),
             LaneKey::Single => {}
         }
-        self.all[index] = Some(Lane { key, state: LaneState::Ready, pending: VecDeque::new() });
+        self.all[index] = Some(Lane { key, state: LaneState::Ready, wait: WaitId(0), pending: VecDeque::new() });
         self.count += 1;
         index
     }
@@ -135,16 +142,22 @@ impl Lanes {
         self.ready.push_back(index);
     }
 
-    /// Puts a delivery back to the head of its lane, which waits until [`wake`](Self::wake).
-    pub(crate) fn wait(&mut self, task: Task) {
-        let Some(lane) = self.all[task.lane].as_mut() else { return };
-        lane.state = LaneState::Waiting;
-        lane.pending.push_front(task);
+    /// Puts a delivery back to the head of its lane, which waits until [`wake`](Self::wake) is called with the answer.
+    pub(crate) fn wait(&mut self, task: Task) -> WaitId {
+        self.waits += 1;
+        let wait = WaitId(self.waits);
+        if let Some(lane) = self.all[task.lane].as_mut() {
+            lane.state = LaneState::Waiting;
+            lane.wait = wait;
+            lane.pending.push_front(task);
+        }
+        wait
     }
 
-    /// Ends the wait of a lane; one that does not wait is left alone.
-    pub(crate) fn wake(&mut self, index: LaneIndex) {
-        let Some(lane) = self.all[index].as_mut().filter(|lane| lane.state == LaneState::Waiting) else { return };
+    /// Ends a wait; one that is over already is left alone.
+    pub(crate) fn wake(&mut self, index: LaneIndex, wait: WaitId) {
+        let waits = |lane: &&mut Lane| lane.state == LaneState::Waiting && lane.wait == wait;
+        let Some(lane) = self.all[index].as_mut().filter(waits) else { return };
         lane.state = LaneState::Ready;
         self.ready.push_back(index);
     }

@@ -1,5 +1,7 @@
 //! The receive loop against a scripted consumer: what is settled, when, and what is told to the binder.
 
+mod properties;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

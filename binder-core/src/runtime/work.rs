@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::aside::{Aside, Exhausted};
 use super::breaker::Breaker;
 use super::delayed::Delayed;
-use super::lanes::{LaneIndex, LaneKey, LaneState, Lanes, Task};
+use super::lanes::{LaneIndex, LaneKey, LaneState, Lanes, Task, WaitId};
 use super::retry::RetryPolicy;
 use super::slots::{SlotIndex, Slots, Started};
 use super::state::{BindingState, StateCell};
@@ -64,7 +64,7 @@ pub(crate) struct Work<F, Fut> {
     /// Whether the breaker lets no call start.
     held: bool,
     lanes: Lanes,
-    timers: BinaryHeap<Reverse<(Instant, LaneIndex)>>,
+    timers: BinaryHeap<Reverse<(Instant, LaneIndex, WaitId)>>,
     sleep: Pin<Box<Sleep>>,
     aside: FuturesUnordered<BoxFuture<'static, (Task, Result<(), Error>)>>,
     exhausted: Exhausted,
@@ -330,8 +330,9 @@ where
             }
             let wait = self.settings.retry.wait(&error, task.attempt, &mut self.random);
             tracing::warn!(%channel, attempt = task.attempt, ?wait, "attempt failed, will be tried again: {error:?}");
-            self.timers.push(Reverse((Instant::now() + wait, task.lane)));
-            return self.lanes.wait(Task { attempt: task.attempt + 1, ..task });
+            let (due, lane) = (Instant::now() + wait, task.lane);
+            let wait = self.lanes.wait(Task { attempt: task.attempt + 1, ..task });
+            return self.timers.push(Reverse((due, lane, wait)));
         }
         let attempts = if error.kind() == ErrorKind::Codec { 0 } else { task.attempt };
         match &self.exhausted {
@@ -377,7 +378,7 @@ where
 
     fn poll_timers(&mut self, context: &mut Context<'_>) -> bool {
         let mut progress = false;
-        while let Some(Reverse((due, lane))) = self.timers.peek().copied() {
+        while let Some(Reverse((due, lane, wait))) = self.timers.peek().copied() {
             if self.sleep.deadline() != due {
                 self.sleep.as_mut().reset(due);
             }
@@ -385,7 +386,7 @@ where
                 break;
             }
             self.timers.pop();
-            self.lanes.wake(lane);
+            self.lanes.wake(lane, wait);
             progress = true;
         }
         progress
