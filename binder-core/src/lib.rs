@@ -16,6 +16,7 @@ mod runtime;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
+pub use binder::SeekTo;
 #[cfg(feature = "derive")]
 pub use binder_derive::{Binding, check_handler};
 pub use binding::Binding;

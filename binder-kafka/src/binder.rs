@@ -61,6 +61,7 @@ impl KafkaBinder {
         capability.durable = true;
         capability.delay = true;
         capability.dead_letter_store = true;
+        capability.seek = true;
         capability
     }
 
@@ -163,6 +164,7 @@ impl KafkaBinder {
         if binding.tells_assignments {
             lanes.told = binding.destinations.iter().map(|topic| Arc::from(topic.as_str())).collect();
         }
+        lanes.returns = topics.returns.iter().map(|back| Arc::clone(&back.topic)).collect();
         let destinations = binding.destinations.iter().map(String::as_str);
         let returns = topics.returns.iter().map(|back| back.topic.as_ref());
         let opened: Box<dyn Consumer> = if needs_second(binding, &own) && !topics.returns.is_empty() {
@@ -254,6 +256,9 @@ fn starts_here(binding: &ConsumerBinding) -> bool {
     binding.group.is_none() && latest && binding.provision != Provision::None
 }
 
+/// Consumers do the work.
+impl Seek for KafkaBinder {}
+
 #[async_trait]
 impl Binder for KafkaBinder {
     fn capability(&self) -> Capability {
@@ -315,7 +320,7 @@ impl Binder for KafkaBinder {
     }
 
     fn seek(&self) -> Option<&dyn Seek> {
-        None
+        Some(self)
     }
 
     fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use binder_core::binder::{BatchView, Consumer, DeadLetterSink, LaneId, Received};
+use binder_core::binder::{BatchView, Consumer, DeadLetterSink, LaneId, Received, SeekTo};
 use binder_core::{Error, ErrorKind, Result};
 use bytes::BytesMut;
 use futures::Stream;
@@ -23,6 +23,7 @@ use crate::link::{Link, PROBE_PATIENCE, Shared, lock};
 use crate::provision::blocking;
 use crate::rebalance::{Group, give_up};
 use crate::returned::Return;
+use crate::seek;
 use crate::view::KafkaView;
 
 /// How long a consumer may take to say goodbye.
@@ -93,7 +94,13 @@ impl KafkaConsumer {
         if let Some(error) = lock(&group.failed).take() {
             return Err(error);
         }
-        let revoking = lock(&group.lanes).is_revoking();
+        let (revoking, seeking) = {
+            let lanes = lock(&group.lanes);
+            (lanes.is_revoking(), lanes.is_seeking())
+        };
+        if seeking && let Some(client) = &self.client.0 {
+            seek::go_on(client);
+        }
         if revoking && self.client.assignment_lost() {
             let list = lock(&group.lanes).lose_revoked();
             give_up(group, &*self.client, &list);
@@ -275,6 +282,7 @@ impl KafkaConsumer {
                 biased;
                 () = &mut closed => None,
                 () = at(due) => None,
+                () = self.group().sought.notified() => None,
                 first = self.first(&mut stream) => first,
             };
             if first.is_some()
@@ -358,6 +366,13 @@ impl Consumer for KafkaConsumer {
         Ok(())
     }
 
+    fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
+        let group = self.group();
+        let ended = lock(&group.lanes).seek(partition, to)?;
+        group.generation.fetch_add(1, SeqCst);
+        Ok(ended)
+    }
+
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
         self.dead_letters.clone()
     }
@@ -408,7 +423,9 @@ fn commit(client: &StreamConsumer<Group>) -> Result<()> {
 fn leave(client: Arc<StreamConsumer<Group>>) -> Result<()> {
     let group = Arc::clone(client.context());
     group.closing.store(true, SeqCst);
-    let committed = commit(&client);
+    let asked = lock(&group.lanes).asked();
+    let sought = seek::find_and_commit(&client, &asked).map_err(|cause| group.link.fail(cause));
+    let committed = sought.and_then(|()| commit(&client));
     let left = Arc::downgrade(&client);
     drop(client);
     // a question whether there is a broker may still be under way

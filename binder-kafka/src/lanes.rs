@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use binder_core::binder::{Assignment, LaneId, Received};
+use binder_core::binder::{Assignment, LaneId, Received, SeekTo};
+use binder_core::{Error, ErrorKind, Result};
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::seek::Sought;
 
 /// What core must hear of a rebalance.
 #[derive(Debug)]
@@ -31,6 +34,16 @@ enum State {
     Released,
 }
 
+/// Whether a lane begins where its partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seeking {
+    No,
+    /// It begins elsewhere; where that is must be found and committed.
+    Asked(SeekTo),
+    /// It begins here; the client is not there yet.
+    Found(i64),
+}
+
 /// A partition in one assignment.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -43,6 +56,7 @@ pub(crate) struct Lane {
     settled: i64,
     stored: bool,
     state: State,
+    seeking: Seeking,
 }
 
 impl Lane {
@@ -57,7 +71,7 @@ impl Lane {
 
     /// Returns whether deliveries of the lane may be started.
     pub(crate) fn is_held(&self) -> bool {
-        self.state == State::Held
+        self.state == State::Held && self.seeking == Seeking::No
     }
 }
 
@@ -70,6 +84,12 @@ pub(crate) struct Lanes {
     unstored: bool,
     revoking: bool,
     settled_since_commit: u64,
+    /// Topics of what comes back to the group: a seek does not move them.
+    pub(crate) returns: Vec<Arc<str>>,
+    /// Seeks that wait for the first partition.
+    waiting: Vec<(Option<u32>, SeekTo)>,
+    seeking: bool,
+    searching: bool,
     /// Topics of whose assignments core wants to hear.
     pub(crate) told: Vec<Arc<str>>,
     /// Where partitions start that have no committed offset.
@@ -183,11 +203,20 @@ impl Lanes {
         let ids = self.live.iter().filter(|lane| gone(lane)).map(|lane| lane.id).collect();
         self.live.retain(|lane| !gone(lane));
         self.revoking = self.live.iter().any(|lane| lane.state != State::Held);
+        self.seeking = self.live.iter().any(|lane| lane.seeking != Seeking::No);
         (ids, list)
     }
 
     pub(crate) fn add(&mut self, partitions: &TopicPartitionList) {
-        let opened = partitions.elements().iter().map(|e| self.open(Arc::from(e.topic()), e.partition())).collect();
+        let opened: Vec<_> =
+            partitions.elements().iter().map(|e| self.open(Arc::from(e.topic()), e.partition())).collect();
+        let moved: Vec<_> = opened.iter().filter(|one| !self.returns.contains(&one.destination)).collect();
+        if !moved.is_empty() {
+            for (partition, to) in std::mem::take(&mut self.waiting) {
+                let wanted = |one: &&&Assignment| partition.is_none() || partition == one.partition;
+                moved.iter().filter(wanted).for_each(|one| self.ask(one.lane, to));
+            }
+        }
         self.tell_assigned(opened);
     }
 
@@ -202,7 +231,7 @@ impl Lanes {
         self.last += 1;
         let (id, state) = (LaneId(self.last), State::Held);
         let assignment = Assignment::new(id, Arc::clone(&topic), u32::try_from(partition).ok());
-        self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state });
+        self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state, seeking: Seeking::No });
         assignment
     }
 
@@ -214,6 +243,114 @@ impl Lanes {
         self.news.push_back(News::Lost(vec![id]));
         let opened = self.open(topic, partition);
         self.tell_assigned(vec![opened]);
+    }
+
+    /// Ends lanes and opens others that begin elsewhere; without a lane, notes it for the next assignment. Returns the lanes that ended.
+    pub(crate) fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
+        let held = |lane: &&Lane| lane.state == State::Held && !self.returns.contains(&lane.topic);
+        if !self.live.iter().any(|lane| held(&lane)) {
+            self.waiting.push((partition, to));
+            return Ok(Vec::new());
+        }
+        let wanted = |lane: &&Lane| partition.is_none_or(|index| u32::try_from(lane.partition) == Ok(index));
+        let ended: Vec<_> = self.live.iter().filter(held).filter(wanted).map(|lane| lane.id).collect();
+        if let Some(index) = partition.filter(|_| ended.is_empty()) {
+            return Err(Error::new(ErrorKind::Refused, format!("partition {index} is not this member's")));
+        }
+        let places: Vec<_> = self.live.iter().filter(|lane| ended.contains(&lane.id)).map(place).collect();
+        self.remove(|lane| ended.contains(&lane.id));
+        let opened: Vec<_> = places.into_iter().map(|(topic, partition)| self.open(topic, partition)).collect();
+        opened.iter().for_each(|one| self.ask(one.lane, to));
+        self.tell_assigned(opened);
+        Ok(ended)
+    }
+
+    fn ask(&mut self, lane: LaneId, to: SeekTo) {
+        if let Some(lane) = self.by_id(lane) {
+            lane.seeking = Seeking::Asked(to);
+            self.seeking = true;
+        }
+    }
+
+    /// Returns whether a lane is not yet where it begins.
+    pub(crate) fn is_seeking(&self) -> bool {
+        self.seeking
+    }
+
+    /// Returns whether somebody has to search now; that is the caller's to do.
+    pub(crate) fn begin_search(&mut self) -> bool {
+        let begins = !self.searching && !self.asked().is_empty();
+        self.searching |= begins;
+        begins
+    }
+
+    pub(crate) fn end_search(&mut self) {
+        self.searching = false;
+    }
+
+    /// Returns what is to be found; if that is nothing, the search has ended.
+    pub(crate) fn asked_or_end_search(&mut self) -> Vec<Sought> {
+        let asked = self.asked();
+        self.searching &= !asked.is_empty();
+        asked
+    }
+
+    /// Returns the lanes of which nobody knows where they begin.
+    pub(crate) fn asked(&self) -> Vec<Sought> {
+        let asked = |lane: &Lane| match lane.seeking {
+            Seeking::Asked(to) => {
+                Some(Sought { lane: lane.id, topic: Arc::clone(&lane.topic), partition: lane.partition, to })
+            }
+            _ => None,
+        };
+        self.live.iter().filter_map(asked).collect()
+    }
+
+    /// Returns those of `found` whose lane is still there.
+    pub(crate) fn still_held(&mut self, asked: &[Sought], found: &TopicPartitionList) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for sought in asked {
+            if let Some(element) = found.find_partition(&sought.topic, sought.partition)
+                && self.by_id(sought.lane).is_some()
+            {
+                // fails for offsets that are no offsets only
+                let _ = list.add_partition_offset(&sought.topic, sought.partition, element.offset());
+            }
+        }
+        list
+    }
+
+    /// Notes where lanes begin; the broker knows it.
+    pub(crate) fn note_found(&mut self, asked: &[Sought], found: &TopicPartitionList) {
+        for sought in asked {
+            let element = found.find_partition(&sought.topic, sought.partition);
+            let Some(Offset::Offset(offset)) = element.map(|element| element.offset()) else { continue };
+            if let Some(lane) = self.by_id(sought.lane) {
+                lane.seeking = Seeking::Found(offset);
+                self.starts.retain(|(topic, partition, _)| *topic != sought.topic || *partition != sought.partition);
+            }
+        }
+    }
+
+    /// Returns where the client is to go.
+    pub(crate) fn found(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for lane in &self.live {
+            if let Seeking::Found(offset) = lane.seeking {
+                let _ = list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(offset));
+            }
+        }
+        list
+    }
+
+    /// The client is where a lane begins.
+    pub(crate) fn moved(&mut self, topic: &str, partition: i32, to: Offset) {
+        if let Some(lane) = self.by_partition(topic, partition)
+            && matches!(lane.seeking, Seeking::Found(offset) if Offset::Offset(offset) == to)
+        {
+            lane.seeking = Seeking::No;
+        }
+        self.seeking = self.live.iter().any(|lane| lane.seeking != Seeking::No);
     }
 
     pub(crate) fn revoke(&mut self, partitions: &TopicPartitionList) {
@@ -236,6 +373,10 @@ impl Lanes {
             self.news.push_back(News::Lost(lost));
         }
     }
+}
+
+fn place(lane: &Lane) -> (Arc<str>, i32) {
+    (Arc::clone(&lane.topic), lane.partition)
 }
 
 fn list<'a>(lanes: impl Iterator<Item = &'a Lane>) -> TopicPartitionList {

@@ -30,6 +30,7 @@ mod producer;
 mod provision;
 mod rebalance;
 mod returned;
+mod seek;
 mod sender;
 mod settings;
 mod store;

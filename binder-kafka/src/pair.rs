@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use binder_core::Result;
-use binder_core::binder::{Consumer, DeadLetterSink, LaneId, Received};
+use binder_core::binder::{Consumer, DeadLetterSink, LaneId, Received, SeekTo};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -83,6 +83,10 @@ impl Consumer for Pair {
     fn resume(&mut self) -> Result<()> {
         self.first.resume()?;
         self.second.resume()
+    }
+
+    fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
+        self.first.seek(partition, to)
     }
 
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {

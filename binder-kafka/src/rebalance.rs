@@ -14,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtoc
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::Notify;
 
 use crate::lanes::Lanes;
 use crate::link::{Link, lock};
@@ -30,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) committing: AtomicBool,
     /// What the next receive fails with.
     pub(crate) failed: Mutex<Option<Error>>,
+    /// Wakes the consumer when a seek can go on.
+    pub(crate) sought: Notify,
     /// Settlements of lanes that are no more.
     pub(crate) late: AtomicU64,
 }
@@ -44,6 +47,7 @@ impl Group {
             closing: AtomicBool::new(false),
             committing: AtomicBool::new(false),
             failed: Mutex::default(),
+            sought: Notify::new(),
             late: AtomicU64::new(0),
         }
     }
@@ -55,7 +59,12 @@ impl Group {
             _ => client.assign(list),
         };
         self.check("assign", done);
-        lock(&self.lanes).add(list);
+        let mut lanes = lock(&self.lanes);
+        lanes.add(list);
+        if lanes.is_seeking() {
+            self.sought.notify_one();
+        }
+        drop(lanes);
         // the client remembers a pause of an earlier assignment
         let paused = self.paused.load(SeqCst);
         self.check("pause", if paused { client.pause(list) } else { client.resume(list) });

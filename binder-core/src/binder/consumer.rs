@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use bytes::BytesMut;
 use futures::future::BoxFuture;
 
-use super::{DeadLetterSink, Parcel};
-use crate::Result;
+use super::{DeadLetterSink, Parcel, SeekTo};
 use crate::message::{ContentType, HeaderValue, Headers};
+use crate::{Error, ErrorKind, Result};
 
 /// A sequence of deliveries that are settled in order: a Kafka partition in one assignment, an AMQP channel in one connection.
 ///
@@ -205,6 +205,20 @@ pub trait Consumer: fmt::Debug + Send + 'static {
 
     /// Takes up the intake again.
     fn resume(&mut self) -> Result<()>;
+
+    /// Moves the group on one partition, or on all, that this consumer holds, and returns the lanes that ended by it.
+    ///
+    /// Nothing of these lanes is received any more and settling them has no effect; what lies at the new position comes in new lanes. Does
+    /// not wait: what needs the broker is done by the receives that follow, which also commit the position before they bring anything from
+    /// there, or at the latest by `close`. A consumer that holds nothing yet keeps the seek for its first assignment. Works while paused.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) unless the binder says otherwise by [`Binder::seek`](super::Binder::seek);
+    /// [`Refused`](ErrorKind::Refused) if the consumer holds partitions, but not this one.
+    fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
+        let _ = (partition, to);
+        Err(Error::new(ErrorKind::Unsupported, "the binder can't move a group's position"))
+    }
 
     /// Returns where this binding's dead letters go; `None` if it has none.
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>>;

@@ -178,7 +178,7 @@ pub trait Binder: fmt::Debug + Send + Sync + 'static {
     /// Returns redelivery by the broker after a delay.
     fn delay(&self) -> Option<&dyn Delay>;
 
-    /// Returns the moving of a group's position.
+    /// Returns whether groups have positions that can be moved: `Some` if consumers do [`Consumer::seek`].
     fn seek(&self) -> Option<&dyn Seek>;
 
     /// Returns the store of dead letters.
@@ -188,7 +188,8 @@ pub trait Binder: fmt::Debug + Send + Sync + 'static {
     fn transactions(&self) -> Option<&dyn Transactions>;
 }
 
-/// Moving a group's position. Has no methods yet.
+/// Moving a group's position. It has no methods: a consumer is owned by one task, which alone can stop the intake and move it, so the work
+/// is [`Consumer::seek`]. That a binder returns one says that its consumers can.
 pub trait Seek: Send + Sync {}
 
 /// Transactions over what is received and sent. Has no methods yet.

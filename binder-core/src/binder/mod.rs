@@ -13,6 +13,7 @@ pub(crate) mod outgoing;
 mod parcel;
 mod producer;
 mod receipts;
+mod seek;
 mod status;
 
 pub use consumer::{Assignment, BatchView, Consumer, LaneId, Metadata, Native, Received, Token};
@@ -28,4 +29,5 @@ pub use outgoing::{Envelope, Outgoing, OutgoingBatch};
 pub use parcel::Parcel;
 pub use producer::{DeadLetter, DeadLetterSink, Producer, TrySend};
 pub use receipts::{BatchFailures, Receipt, Receipts, Slot};
+pub use seek::SeekTo;
 pub use status::{BinderHealth, Status};

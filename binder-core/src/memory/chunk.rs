@@ -33,6 +33,11 @@ impl Chunk {
         self.items.len()
     }
 
+    /// Returns when its messages were sent.
+    pub(super) fn timestamps(&self) -> impl Iterator<Item = SystemTime> {
+        self.items.iter().map(Item::timestamp)
+    }
+
     /// Forgets everything and keeps the memory of the lists.
     pub(super) fn clear(&mut self) {
         self.items.clear();

@@ -17,9 +17,9 @@ use super::hub::{Membership, Seat, Session, closed};
 use super::mailbox::{Mail, Mailbox};
 use super::partition::Partition;
 use super::returns;
-use crate::Result;
-use crate::binder::{Assignment, Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received};
+use crate::binder::{Assignment, Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received, SeekTo};
 use crate::config::{HeaderMode, Provision, Start};
+use crate::{Error, ErrorKind, Result};
 
 /// Unsettled deliveries per partition unless the configuration says it; Kafka's number.
 const PREFETCH: u32 = 10_000;
@@ -72,6 +72,8 @@ pub(super) struct MemoryConsumer {
     next_id: u32,
     /// Lanes that core was not told of yet, if it wants to hear of them.
     assigned: Option<Vec<Assignment>>,
+    /// Seeks that wait for the first partition.
+    seeks: Vec<(Option<u32>, SeekTo)>,
     /// The lane that is looked at first, so that a busy one does not starve the others.
     next_lane: usize,
     paused: bool,
@@ -113,6 +115,7 @@ impl MemoryConsumer {
             session: Arc::clone(session),
             next_id: 0,
             assigned: binding.tells_assignments.then(Vec::new),
+            seeks: Vec::new(),
             next_lane: 0,
             paused: false,
             batch: Batch::new(binding.properties.header_mode != HeaderMode::None),
@@ -181,7 +184,30 @@ impl MemoryConsumer {
                 Mail::Revoked { seat, partition } => revoked.extend(self.revoke(seat, partition)),
             }
         }
+        if !self.lanes.is_empty() {
+            for (partition, to) in std::mem::take(&mut self.seeks) {
+                self.seek_held(partition, to);
+            }
+        }
         revoked
+    }
+
+    /// Moves lanes and gives them new ids; returns the ids that ended.
+    fn seek_held(&mut self, partition: Option<u32>, to: SeekTo) -> Vec<LaneId> {
+        let wanted = |lane: &mut Lane| !lane.revoked && partition.is_none_or(|index| index == lane.partition.index());
+        let moved: Vec<_> = self.lanes.extract_if(.., wanted).collect();
+        for lane in &moved {
+            let seat = &self.membership.seats[lane.seat];
+            let sought = lane.partition.lock().seek(seat.group, &self.membership.mailbox, to);
+            let Some(settled) = sought else { continue };
+            settled.wakers.into_iter().for_each(Waker::wake);
+            if settled.drained {
+                seat.destination.progress().note();
+            }
+            self.take_untold(lane.id);
+            self.open_lane(lane.seat, Arc::clone(&lane.partition));
+        }
+        moved.iter().map(|lane| lane.id).collect()
     }
 
     fn open_lane(&mut self, seat: usize, partition: Arc<Partition>) {
@@ -327,6 +353,21 @@ impl Consumer for MemoryConsumer {
     fn resume(&mut self) -> Result<()> {
         self.paused = false;
         self.check_open()
+    }
+
+    fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
+        self.check_open()?;
+        if self.lanes.is_empty() {
+            self.seeks.push((partition, to));
+            return Ok(Vec::new());
+        }
+        let ended = self.seek_held(partition, to);
+        match partition {
+            Some(index) if ended.is_empty() => {
+                Err(Error::new(ErrorKind::Refused, format!("partition {index} is not this member's")))
+            }
+            _ => Ok(ended),
+        }
     }
 
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {

@@ -11,7 +11,7 @@ use super::batch::Batch;
 use super::chunk::{CHUNK, Chunk};
 use super::item::{Kind, Record};
 use super::mailbox::Mailbox;
-use crate::binder::OutgoingBatch;
+use crate::binder::{OutgoingBatch, SeekTo};
 use crate::config::Start;
 
 /// Names a group within its destination.
@@ -224,6 +224,31 @@ impl Log {
         cursor.committed = next.min(end);
         let drained = cursor.committed == end;
         Settled { wakers: self.writers_with_room(), drained }
+    }
+
+    /// Sends a group to another position, forward or back; only its reader may. None if there is no such reader.
+    pub(super) fn seek(&mut self, group: GroupId, reader: &Arc<Mailbox>, to: SeekTo) -> Option<Settled> {
+        let (first, end) = (self.first(), self.end);
+        let target = match to {
+            SeekTo::Beginning => first,
+            SeekTo::End => end,
+            SeekTo::Offset(offset) => offset.clamp(first, end),
+            SeekTo::Timestamp(time) => self.sent_since(time).max(first),
+        };
+        let is_its = |cursor: &&mut Cursor| {
+            cursor.group == group && cursor.reader.as_ref().is_some_and(|known| Arc::ptr_eq(known, reader))
+        };
+        self.cursors.iter_mut().find(is_its)?.committed = target;
+        self.settled = self.settled.min(target);
+        let settled = Settled { wakers: self.writers_with_room(), drained: target == end };
+        Some(settled)
+    }
+
+    /// Returns the offset of the first message that was sent at `time` or later, else the end.
+    fn sent_since(&self, time: SystemTime) -> u64 {
+        let chunks = self.full.iter().chain([&self.current]);
+        let found = chunks.flat_map(Chunk::timestamps).position(|sent| sent >= time);
+        found.map_or(self.end, |place| self.base + place as u64)
     }
 
     fn writers_with_room(&mut self) -> Vec<Waker> {

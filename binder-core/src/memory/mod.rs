@@ -83,7 +83,7 @@ impl MemoryBinder {
     pub const CAPABILITY: Capability = Capability {
         native_keys: true,
         partitions: true,
-        seek: false,
+        seek: true,
         delay: true,
         dead_letter_store: true,
         transactions: false,
@@ -143,6 +143,9 @@ impl BinderFactory for MemoryBinder {
     }
 }
 
+/// Consumers do the work.
+impl Seek for MemoryBinder {}
+
 #[async_trait]
 impl Binder for MemoryBinder {
     fn capability(&self) -> Capability {
@@ -183,7 +186,7 @@ impl Binder for MemoryBinder {
     }
 
     fn seek(&self) -> Option<&dyn Seek> {
-        None
+        Some(self)
     }
 
     fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {

@@ -353,7 +353,7 @@ impl Application {
         Ok(self.resolve_with(&[])?.describe())
     }
 
-    /// Starts, stops, pauses or resumes one binding.
+    /// Starts, stops, pauses, resumes or moves one binding.
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) if no input has this name.
@@ -379,6 +379,10 @@ pub struct BindingControl {
 }
 
 impl BindingControl {
+    pub(super) fn input(&self) -> &InputEntry {
+        &self.input
+    }
+
     /// Starts the binding, or starts it again after a stop. One that has [stopped for good](BindingState::Stopped) stays stopped.
     pub fn start(&self) {
         self.input.start();

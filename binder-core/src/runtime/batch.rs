@@ -17,6 +17,7 @@ use super::breaker::Breaker;
 use super::input::{Decoder, RunContext};
 use super::lanes::Task;
 use super::runner::BATCH;
+use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
 use super::window::SettlementWindow;
 use super::work::{Settings, late};
@@ -91,6 +92,7 @@ struct BatchRunner<C> {
     breaker: Option<Breaker>,
     window: SettlementWindow,
     random: fastrand::Rng,
+    seeks: Arc<Seeks>,
 }
 
 /// The consumer, polled on while something else is waited for.
@@ -167,7 +169,7 @@ where
     A: 'static,
 {
     fn new(consumer: Box<dyn Consumer>, call: Call<H, T, A>, context: RunContext) -> Self {
-        let RunContext { settings, exhausted, state, control } = context;
+        let RunContext { settings, exhausted, state, control, seeks } = context;
         let breaker = Breaker::new(&settings.breaker);
         let inbox = Inbox {
             next: Vec::new(),
@@ -186,6 +188,7 @@ where
             breaker,
             window: SettlementWindow::default(),
             random: fastrand::Rng::new(),
+            seeks,
         }
     }
 
@@ -197,6 +200,9 @@ where
             let command = *self.port.control.borrow_and_update();
             if matches!(command, Command::Stop(_)) {
                 break;
+            }
+            if self.seeks.is_pending() {
+                self.seek();
             }
             let pause = command == Command::Pause;
             if pause != paused {
@@ -229,6 +235,18 @@ where
         let closed = self.port.consumer.close().await;
         self.port.inbox.assigned.remove_all();
         closed
+    }
+
+    /// Moves the consumer; what was received and not handled is dropped.
+    #[cold]
+    fn seek(&mut self) {
+        let (window, Port { consumer, inbox, .. }) = (&mut self.window, &mut self.port);
+        let Inbox { next, assigned, .. } = inbox;
+        self.seeks.carry_out(consumer.as_mut(), |ended| {
+            next.retain(|item| !ended.contains(&item.parcel.token.lane));
+            window.forget(ended);
+            assigned.remove(ended);
+        });
     }
 
     /// Settles what is done and gives back what was asked for.

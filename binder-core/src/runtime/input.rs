@@ -18,6 +18,7 @@ use super::delayed::Delayed;
 use super::layer::Layers;
 use super::retry::RetryPolicy;
 use super::runner::Runner;
+use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
 use crate::binder::{Consumer, ConsumerBinding, SharedBinder};
@@ -39,6 +40,7 @@ pub(crate) struct RunContext {
     pub(crate) exhausted: Exhausted,
     pub(crate) state: StateCell,
     pub(crate) control: watch::Receiver<Command>,
+    pub(crate) seeks: Arc<Seeks>,
 }
 
 /// An input without its type.
@@ -50,6 +52,7 @@ pub(crate) struct InputEntry {
     pub(crate) layers: Layers,
     pub(crate) state: StateCell,
     pub(crate) auto_startup: bool,
+    pub(crate) seeks: Arc<Seeks>,
     pub(super) binder: SharedBinder,
     control: watch::Sender<Command>,
     run: Mutex<Option<Run>>,
@@ -78,6 +81,7 @@ impl InputEntry {
             codecs: common.codecs.clone(),
             layers: common.layers.clone(),
             auto_startup,
+            seeks: Arc::default(),
             binder,
             control: watch::Sender::new(Command::Wait),
             run: Mutex::new(None),
@@ -104,10 +108,10 @@ impl InputEntry {
         Fut: Future<Output = Verdict> + Send + 'static,
     {
         self.set_boxed_run(Arc::new(move |consumer, context: RunContext| {
-            let RunContext { settings, exhausted, state, control } = context;
+            let RunContext { settings, exhausted, state, control, seeks } = context;
             let assigned = Assigned::new(Arc::clone(&settings.channel), state.clone());
             let work = Work::new(settings, invoke.clone(), exhausted, state.clone());
-            Box::pin(Runner { consumer, work, control, state, assigned, revoked: None, paused: false }.run())
+            Box::pin(Runner { consumer, work, control, state, seeks, assigned, revoked: None, paused: false }.run())
         }));
     }
 
@@ -135,6 +139,16 @@ impl InputEntry {
     /// Says what the task has to do.
     pub(crate) fn command(&self, command: Command) {
         self.control.send_replace(command);
+    }
+
+    /// Makes the task look at what it was asked beside commands.
+    pub(super) fn wake(&self) {
+        self.control.send_modify(|_| {});
+    }
+
+    /// Returns whether the group's position can be moved.
+    pub(super) fn can_seek(&self) -> bool {
+        self.binder.capability().seek
     }
 
     /// Waits until the task has stopped.
@@ -198,6 +212,7 @@ impl InputEntry {
             exhausted: self.exhausted(consumer.as_ref())?,
             state: self.state.clone(),
             control: control.clone(),
+            seeks: Arc::clone(&self.seeks),
         };
         self.state.set(BindingState::Running);
         run(consumer, context).await

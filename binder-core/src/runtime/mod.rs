@@ -23,6 +23,7 @@ mod opener;
 mod retry;
 mod route;
 mod runner;
+mod seek;
 mod signal;
 mod slots;
 mod state;

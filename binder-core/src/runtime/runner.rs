@@ -1,6 +1,7 @@
 //! The receive loop of one input.
 
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::assigned::Assigned;
+use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
 use super::work::Work;
 use crate::binder::{Consumer, LaneId, Received};
@@ -26,6 +28,7 @@ pub(crate) struct Runner<F, Fut> {
     pub(crate) work: Work<F, Fut>,
     pub(crate) control: watch::Receiver<Command>,
     pub(crate) state: StateCell,
+    pub(crate) seeks: Arc<Seeks>,
     pub(crate) assigned: Assigned,
     /// Lanes that are to be given back, and until when.
     pub(crate) revoked: Option<(Vec<LaneId>, Instant)>,
@@ -71,6 +74,9 @@ where
         if matches!(command, Command::Stop(_)) {
             return Ok(command);
         }
+        if self.seeks.is_pending() {
+            self.seek();
+        }
         self.steer(command)?;
         if !self.paused && self.take_what_is_there()? || self.work.can_start() {
             tokio::task::consume_budget().await;
@@ -78,6 +84,16 @@ where
             self.wait().await?;
         }
         Ok(command)
+    }
+
+    /// Moves the consumer; what was received and not started is dropped, what runs settles nothing any more.
+    #[cold]
+    fn seek(&mut self) {
+        let Self { consumer, work, assigned, seeks, .. } = self;
+        seeks.carry_out(consumer.as_mut(), |ended| {
+            work.forget(ended);
+            assigned.remove(ended);
+        });
     }
 
     fn take_what_is_there(&mut self) -> Result<bool> {

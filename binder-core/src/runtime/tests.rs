@@ -295,8 +295,16 @@ impl Bench {
         let work = Work::new(settings, invoke, exhausted, state.clone());
         let consumer = Box::new(Scripted { shared: Arc::clone(&shared), paused: false });
         let assigned = Assigned::new("test".into(), state.clone());
-        let runner =
-            Runner { consumer, work, control: receiver, state: state.clone(), assigned, revoked: None, paused: false };
+        let runner = Runner {
+            consumer,
+            work,
+            control: receiver,
+            state: state.clone(),
+            seeks: Arc::default(),
+            assigned,
+            revoked: None,
+            paused: false,
+        };
         let task = tokio::spawn(runner.run());
         Self { shared, control, state, calls, open, graves, task }
     }

@@ -72,6 +72,11 @@ impl SettlementWindow {
         Ok(())
     }
 
+    /// Returns whether there were deliveries of a lane, and it is not forgotten.
+    pub(crate) fn knows(&self, lane: LaneId) -> bool {
+        self.lanes.iter().any(|known| known.id == lane)
+    }
+
     /// Forgets lanes: what is finished there later is ignored.
     pub(crate) fn forget(&mut self, lanes: &[LaneId]) {
         self.lanes.retain(|lane| !lanes.contains(&lane.id));

@@ -307,6 +307,7 @@ where
                 self.note_success();
                 self.finish(&task);
             }
+            Err(None) if self.has_ended(&task) => self.lanes.advance(task.lane),
             Err(None) => self.lanes.retry_now(Task { attempt: task.attempt + 1, ..task }),
             Err(Some(error)) => self.fail(task, error),
         }
@@ -317,9 +318,18 @@ where
         self.lanes.advance(task.lane);
     }
 
+    /// Returns whether the delivery's lane was forgotten: it is delivered again, or not wanted any more.
+    fn has_ended(&self, task: &Task) -> bool {
+        !self.window.knows(task.parcel.token.lane)
+    }
+
     #[cold]
     fn fail(&mut self, task: Task, error: Error) {
         self.note_failure();
+        if self.has_ended(&task) {
+            tracing::debug!(channel = %self.settings.channel, "failed after its lane had ended: {error:?}");
+            return self.lanes.advance(task.lane);
+        }
         let channel = &self.settings.channel;
         if self.settings.retry.is_worth_another(&error, task.attempt) {
             if let Some(delayed) = &self.settings.delayed {

@@ -9,6 +9,7 @@ mod members;
 mod rebalance;
 mod redrive;
 mod secure;
+mod seeking;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;
@@ -24,5 +25,6 @@ fn main() {
     cases.extend(redrive::cases(ready));
     cases.extend(members::cases(ready));
     cases.extend(handling::cases(ready));
+    cases.extend(seeking::cases(ready));
     libtest_mimic::run(&arguments, cases).exit();
 }

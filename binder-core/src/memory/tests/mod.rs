@@ -7,6 +7,7 @@ mod inspection;
 mod moving_aside;
 mod receiving;
 mod retention;
+mod seeking;
 mod sending;
 
 use std::sync::Arc;
