@@ -22,6 +22,13 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("a_seek_waits_for_the_first_partition", ready, a_seek_waits_for_the_first_partition),
         case("a_settlement_from_before_a_seek_is_ignored", ready, a_settlement_from_before_a_seek_is_ignored),
         case("seeks_in_a_row_end_at_the_last", ready, seeks_in_a_row_end_at_the_last),
+        case("a_seek_under_load_begins_where_it_says_cooperative", ready, || {
+            a_seek_under_load_begins_where_it_says("cooperative")
+        }),
+        case("a_seek_under_load_begins_where_it_says_eager", ready, || a_seek_under_load_begins_where_it_says("eager")),
+        case("a_seek_under_load_begins_where_it_says_consumer", ready, || {
+            a_seek_under_load_begins_where_it_says("consumer")
+        }),
         case("an_application_handles_again_what_it_seeks", ready, an_application_handles_again_what_it_seeks),
     ]
 }
@@ -160,6 +167,28 @@ async fn seeks_in_a_row_end_at_the_last() {
     }
     assert_eq!(payloads(&receive(&mut receiver, 7).await), numbered(10)[3..]);
     assert_eq!(committed(&topic, &topic, 0).await, Some(3));
+}
+
+/// The client holds thousands of messages ahead of what was received: none of them may come after the seek.
+async fn a_seek_under_load_begins_where_it_says(kind: &'static str) {
+    const COUNT: usize = 20_000;
+    let (binder, topic) = (binder_of(kind), unique("load"));
+    let sender = producer(&binder, &topic, 1).await;
+    send_all(&*sender, numbered(COUNT)).await;
+    let mut binding = input(&topic, Some(&topic));
+    binding.section = section(membership(kind));
+    let mut receiver = binder.bind_consumer(&binding).await.unwrap();
+    let mut position = 0;
+    for round in 0..30 {
+        let received = receive(&mut receiver, 500).await;
+        assert_eq!(payloads(&received), numbered(position + received.len())[position..], "round {round}");
+        settle(&mut receiver, received[received.len() - 1].token);
+        position = (round * 7_919) % (COUNT - 1_000);
+        receiver.seek(None, SeekTo::Offset(position as u64)).expect("it seeks");
+        assert!(round % 3 > 0 || receiver.try_recv_many(100).expect("it is open").is_none(), "nothing from before");
+    }
+    receiver.close().await.unwrap();
+    assert_eq!(committed(&topic, &topic, 0).await, Some(position as i64));
 }
 
 #[derive(Clone, Default)]
