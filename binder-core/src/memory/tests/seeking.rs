@@ -90,11 +90,14 @@ fn what_a_group_goes_back_to_is_kept_for_it() {
     let memory = MemoryBinder::with_retention(2);
     let orders_out = producer(&memory, "orders", 1);
     let mut orders = consumer(&memory, "orders", "g");
-    publish(&memory, "orders", 0, &["a", "b"]);
-    let before = drain(&mut *orders);
-    settle(&mut *orders, &before);
+    for text in ["a", "b", "c", "d", "e"] {
+        publish(&memory, "orders", 0, &[text]);
+        let before = drain(&mut *orders);
+        settle(&mut *orders, &before);
+    }
     seek(&mut *orders, SeekTo::Beginning);
-    assert!(is_full(orders_out.try_send(outgoing(b"c"))), "its messages would be dropped");
+    assert!(is_full(orders_out.try_send(outgoing(b"f"))), "its messages would be dropped");
+    assert_eq!(texts(&drain(&mut *orders)), ["d", "e"]);
     seek(&mut *orders, SeekTo::End);
-    drop(sent(orders_out.try_send(outgoing(b"c"))));
+    drop(sent(orders_out.try_send(outgoing(b"f"))));
 }
