@@ -227,6 +227,16 @@ impl Lanes {
         }
     }
 
+    /// Drops what core was not told of yet and must not hear after the end of these lanes.
+    fn take_untold(&mut self, ended: &[LaneId]) {
+        for news in &mut self.news {
+            if let News::Assigned(lanes) = news {
+                lanes.retain(|one| !ended.contains(&one.lane));
+            }
+        }
+        self.news.retain(|news| !matches!(news, News::Assigned(lanes) if lanes.is_empty()));
+    }
+
     fn open(&mut self, topic: Arc<str>, partition: i32) -> Assignment {
         self.last += 1;
         let (id, state) = (LaneId(self.last), State::Held);
@@ -259,6 +269,7 @@ impl Lanes {
         }
         let places: Vec<_> = self.live.iter().filter(|lane| ended.contains(&lane.id)).map(place).collect();
         self.remove(|lane| ended.contains(&lane.id));
+        self.take_untold(&ended);
         let opened: Vec<_> = places.into_iter().map(|(topic, partition)| self.open(topic, partition)).collect();
         opened.iter().for_each(|one| self.ask(one.lane, to));
         self.tell_assigned(opened);
@@ -441,6 +452,32 @@ mod tests {
         lanes.add(&list);
         assert!(lanes.release(&[LaneId(1)]).is_none());
         assert_eq!(lanes.partitions().count(), 1);
+    }
+
+    #[test]
+    fn of_an_assignment_that_a_seek_has_ended_nothing_is_told() {
+        let mut lanes = Lanes { told: vec![Arc::from("t")], ..Lanes::default() };
+        let mut list = TopicPartitionList::new();
+        list.add_partition("t", 0);
+        list.add_partition("t", 1);
+        lanes.add(&list);
+        assert_eq!(lanes.seek(Some(0), SeekTo::Beginning).expect("it holds it"), [LaneId(1)]);
+        let mut told = Vec::new();
+        while let Some(News::Assigned(assigned)) = lanes.take_news() {
+            told.extend(assigned.into_iter().map(|one| (one.lane.0, one.partition)));
+        }
+        assert_eq!(told, [(2, Some(1)), (3, Some(0))]);
+    }
+
+    #[test]
+    fn a_seek_leaves_what_comes_back() {
+        let mut lanes = lanes(2);
+        let mut list = TopicPartitionList::new();
+        list.add_partition("retry.t.g", 0);
+        lanes.returns = vec![Arc::from("retry.t.g")];
+        lanes.add(&list);
+        assert_eq!(lanes.seek(None, SeekTo::Beginning).expect("it holds some"), [LaneId(1), LaneId(2)]);
+        assert_eq!(lanes.by_partition("retry.t.g", 0).map(|lane| lane.id), Some(LaneId(3)));
     }
 
     #[test]

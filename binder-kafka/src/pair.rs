@@ -85,6 +85,7 @@ impl Consumer for Pair {
         self.second.resume()
     }
 
+    /// Moves the destinations; what comes back is not theirs.
     fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
         self.first.seek(partition, to)
     }

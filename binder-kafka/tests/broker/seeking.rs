@@ -8,6 +8,8 @@ use binder_core::channel::ProcessorBinding;
 use binder_core::prelude::*;
 use binder_core::{SeekTo, binder::Outgoing};
 use libtest_mimic::Trial;
+use rdkafka::message::OwnedHeaders;
+use serde_json::json;
 
 use crate::handling::application;
 use crate::support::*;
@@ -18,6 +20,10 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("a_seek_survives_a_restart", ready, a_seek_survives_a_restart),
         case("a_seek_is_committed_by_a_close", ready, a_seek_is_committed_by_a_close),
         case("a_seek_moves_one_partition", ready, a_seek_moves_one_partition),
+        case("a_seek_leaves_what_comes_back_with_one_client", ready, || a_seek_leaves_what_comes_back("cooperative")),
+        case("a_seek_leaves_what_comes_back_with_two_clients", ready, || a_seek_leaves_what_comes_back("consumer")),
+        case("a_seek_is_a_new_assignment", ready, a_seek_is_a_new_assignment),
+        case("a_static_member_finds_what_it_sought", ready, a_static_member_finds_what_it_sought),
         case("a_paused_consumer_seeks", ready, a_paused_consumer_seeks),
         case("a_seek_waits_for_the_first_partition", ready, a_seek_waits_for_the_first_partition),
         case("a_settlement_from_before_a_seek_is_ignored", ready, a_settlement_from_before_a_seek_is_ignored),
@@ -124,6 +130,63 @@ async fn a_seek_moves_one_partition() {
     assert_eq!(payloads(&after), ["d"], "the other partition went on");
     let error = receiver.seek(Some(7), SeekTo::End).expect_err("there is no such partition");
     assert_eq!(error.kind(), ErrorKind::Refused);
+}
+
+/// With the broker's own assignor a second client reads what comes back.
+async fn a_seek_leaves_what_comes_back(kind: &'static str) {
+    let (binder, topic) = (binder_of(kind), unique("back"));
+    let sender = producer(&binder, &topic, 1).await;
+    send_all(&*sender, numbered(3)).await;
+    let mut binding = input(&topic, Some(&topic));
+    binding.section = section(membership(kind));
+    let mut receiver = binder.bind_consumer(&binding).await.unwrap();
+    let back = format!("retry.{topic}.{topic}");
+    raw_send(&back, vec![(None, OwnedHeaders::new(), b"back")]).await;
+    let before = receive(&mut receiver, 4).await;
+    let mut all = payloads(&before);
+    all.sort();
+    assert_eq!(all, ["0", "1", "2", "back"]);
+    let returned = before.iter().find(|parcel| payloads(std::slice::from_ref(parcel)) == ["back"]).unwrap();
+    let ended = receiver.seek(None, SeekTo::Offset(1)).expect("it seeks");
+    assert!(!ended.contains(&returned.token.lane) && ended.len() == 1, "{ended:?}");
+    settle(&mut receiver, returned.token);
+    assert_eq!(payloads(&receive(&mut receiver, 2).await), ["1", "2"]);
+    assert_eq!(quiet(&mut receiver, Duration::from_secs(1)).await.len(), 0);
+    receiver.close().await.unwrap();
+    let group = if kind == "consumer" { format!("{topic}.retry") } else { topic.clone() };
+    assert_eq!(committed(&back, &group, 0).await, Some(1), "settled in spite of the seek");
+    assert_eq!(committed(&topic, &topic, 0).await, Some(1));
+}
+
+async fn a_seek_is_a_new_assignment() {
+    let (binder, topic) = (binder(), unique("told"));
+    let sender = producer(&binder, &topic, 1).await;
+    send_all(&*sender, numbered(1)).await;
+    let mut binding = input(&topic, Some(&topic));
+    binding.tells_assignments = true;
+    let mut receiver = binder.bind_consumer(&binding).await.unwrap();
+    let Step::Assigned(first) = step(&mut receiver).await else { panic!("the assignment comes first") };
+    receive(&mut receiver, 1).await;
+    assert_eq!(receiver.seek(None, SeekTo::Beginning).expect("it seeks"), [first[0].lane]);
+    let Step::Assigned(second) = step(&mut receiver).await else { panic!("the lane is another one") };
+    assert!(second.len() == 1 && second[0].lane != first[0].lane && second[0].partition == Some(0), "{second:?}");
+    let again = receive(&mut receiver, 1).await;
+    assert_eq!(again[0].token.lane, second[0].lane);
+}
+
+async fn a_static_member_finds_what_it_sought() {
+    let (binder, topic) = (binder(), unique("static"));
+    let sender = producer(&binder, &topic, 1).await;
+    send_all(&*sender, numbered(10)).await;
+    let mut binding = input(&topic, Some(&topic));
+    binding.section = section(json!({ "group-instance-id": "one" }));
+    let mut receiver = binder.bind_consumer(&binding).await.unwrap();
+    let parcels = receive(&mut receiver, 10).await;
+    settle(&mut receiver, parcels[9].token);
+    receiver.seek(None, SeekTo::Offset(4)).expect("it seeks");
+    receiver.close().await.unwrap();
+    let mut again = binder.bind_consumer(&binding).await.unwrap();
+    assert_eq!(payloads(&receive(&mut again, 6).await), numbered(10)[4..]);
 }
 
 async fn a_paused_consumer_seeks() {
