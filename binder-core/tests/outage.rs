@@ -107,6 +107,10 @@ impl Consumer for Breaking {
         self.consumer.settle(lane, sequence)
     }
 
+    fn settle_apart(&mut self, lane: LaneId, sequences: &[u64]) -> Result<bool> {
+        self.consumer.settle_apart(lane, sequences)
+    }
+
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         self.consumer.release(lanes)
     }

@@ -334,6 +334,10 @@ impl Consumer for KafkaConsumer {
         Ok(())
     }
 
+    fn settle_apart(&mut self, _: LaneId, _: &[u64]) -> Result<bool> {
+        Ok(false)
+    }
+
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.store_settled();

@@ -67,6 +67,10 @@ impl Consumer for Pair {
         self.of(lane).settle(lane, sequence)
     }
 
+    fn settle_apart(&mut self, lane: LaneId, sequences: &[u64]) -> Result<bool> {
+        self.of(lane).settle_apart(lane, sequences)
+    }
+
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         async move {
             self.first.release(lanes).await?;

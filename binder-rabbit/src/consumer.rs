@@ -289,6 +289,13 @@ impl Consumer for RabbitConsumer {
         Ok(())
     }
 
+    fn settle_apart(&mut self, lane: LaneId, sequences: &[u64]) -> Result<bool> {
+        if let Some(lane) = self.lanes().find(|known| known.id == lane) {
+            lane.settle_apart(sequences);
+        }
+        Ok(true)
+    }
+
     fn release<'a>(&'a mut self, _: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         // Nothing is ever revoked.
         Box::pin(std::future::ready(Ok(())))

@@ -241,6 +241,17 @@ impl Lane {
         }
     }
 
+    /// Tells the broker one by one what is done behind a delivery that is not.
+    pub(crate) fn settle_apart(&mut self, sequences: &[u64]) {
+        // first what is noted: its tag must not be named after one of these
+        self.flush();
+        for sequence in sequences {
+            if self.channel.status().connected() {
+                let _ = start(self.channel.basic_ack(*sequence, BasicAckOptions { multiple: false }));
+            }
+        }
+    }
+
     /// Hands out nothing more. What is on its way is kept, at most as much as may be unsettled.
     pub(crate) fn pause(&mut self) {
         self.paused = true;

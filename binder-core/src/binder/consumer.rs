@@ -197,6 +197,12 @@ pub trait Consumer: fmt::Debug + Send + 'static {
     /// A lane that is no more is ignored.
     fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()>;
 
+    /// Says that these deliveries of the lane are done, though one before them is not. Returns whether the broker can be told so; if it
+    /// knows only up to where all is done, nothing happens. Cheap, like [`settle`](Self::settle), which names none of them any more.
+    ///
+    /// Core asks when a delivery has held up its lane for more than a second, and after the first `false` not again.
+    fn settle_apart(&mut self, lane: LaneId, sequences: &[u64]) -> Result<bool>;
+
     /// Gives revoked lanes back after what is settled there was told to the broker.
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>>;
 

@@ -340,6 +340,10 @@ impl Consumer for MemoryConsumer {
         Ok(())
     }
 
+    fn settle_apart(&mut self, _: LaneId, _: &[u64]) -> Result<bool> {
+        Ok(false)
+    }
+
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         lanes.iter().for_each(|id| self.give_back(*id));
         async { Ok(()) }.boxed()

@@ -17,7 +17,7 @@ use super::connect::{bind_waits, connect};
 use super::delayed::Delayed;
 use super::layer::Layers;
 use super::retry::RetryPolicy;
-use super::runner::Runner;
+use super::runner::{Look, Runner};
 use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
@@ -111,7 +111,20 @@ impl InputEntry {
             let RunContext { settings, exhausted, state, control, seeks } = context;
             let assigned = Assigned::new(Arc::clone(&settings.channel), state.clone());
             let work = Work::new(settings, invoke.clone(), exhausted, state.clone());
-            Box::pin(Runner { consumer, work, control, state, seeks, assigned, revoked: None, paused: false }.run())
+            Box::pin(
+                Runner {
+                    consumer,
+                    work,
+                    control,
+                    state,
+                    seeks,
+                    assigned,
+                    revoked: None,
+                    paused: false,
+                    look: Look::new(),
+                }
+                .run(),
+            )
         }));
     }
 

@@ -1,12 +1,13 @@
 //! The receive loop of one input.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::assigned::Assigned;
 use super::seek::Seeks;
@@ -22,6 +23,21 @@ pub(crate) const BATCH: usize = 256;
 /// How long the handlers of lanes that are to be given back may still run.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether a delivery holds up its lane.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// When to look for deliveries that hold up their lanes, and whether what is done behind them can be settled.
+pub(crate) struct Look {
+    sleep: Pin<Box<Sleep>>,
+    settles_apart: bool,
+}
+
+impl Look {
+    pub(crate) fn new() -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(LOOK)), settles_apart: true }
+    }
+}
+
 /// A consumer with its work.
 pub(crate) struct Runner<F, Fut> {
     pub(crate) consumer: Box<dyn Consumer>,
@@ -34,6 +50,7 @@ pub(crate) struct Runner<F, Fut> {
     pub(crate) revoked: Option<(Vec<LaneId>, Instant)>,
     /// Whether the consumer was told to pause.
     pub(crate) paused: bool,
+    pub(crate) look: Look,
 }
 
 impl<F, Fut> Runner<F, Fut>
@@ -82,6 +99,9 @@ where
             tokio::task::consume_budget().await;
         } else {
             self.wait().await?;
+            if self.look.sleep.is_elapsed() {
+                self.look()?;
+            }
         }
         Ok(command)
     }
@@ -115,6 +135,7 @@ where
             }
             () = poll_fn(|context| self.work.poll_event(context)) => {}
             () = sleep_until(revoke_deadline) => {}
+            () = &mut self.look.sleep, if self.work.window().unsettled() > 0 => {}
             received = self.consumer.recv_many(max) => take(received?, &mut self.work, &mut self.revoked, &mut self.assigned),
         }
         Ok(())
@@ -135,12 +156,25 @@ where
 
     fn settle(&mut self) -> Result<()> {
         let consumer = &mut self.consumer;
-        let mut progress = false;
-        self.work.window().take_settled(|lane, sequence| {
-            progress = true;
-            consumer.settle(lane, sequence)
+        self.work.window().take_settled(|lane, sequence| consumer.settle(lane, sequence))?;
+        self.state.note_unsettled(self.work.window().unsettled(), false);
+        Ok(())
+    }
+
+    /// Notes how old the oldest unfinished delivery is, and settles what is done behind one that holds up its lane, where the broker can. A
+    /// consumer that never waits needs none of it: its window is full as soon as something holds it up.
+    #[cold]
+    fn look(&mut self) -> Result<()> {
+        let now = Instant::now();
+        self.look.sleep.as_mut().reset(now + LOOK);
+        let Self { consumer, look, work, .. } = self;
+        let oldest = work.window().take_stuck(now, |lane, sequences| {
+            look.settles_apart = look.settles_apart && consumer.settle_apart(lane, sequences)?;
+            Ok::<_, Error>(look.settles_apart)
         })?;
-        self.state.note_unsettled(self.work.window().unsettled(), progress);
+        if let Some(since) = oldest {
+            self.state.note_oldest(since);
+        }
         Ok(())
     }
 

@@ -134,6 +134,12 @@ impl StateCell {
         }
     }
 
+    /// Notes since when the oldest unsettled delivery has been there.
+    pub(crate) fn note_oldest(&self, since: Instant) {
+        let since = u64::try_from(since.saturating_duration_since(self.made).as_millis()).unwrap_or(u64::MAX);
+        self.unsettled_since.store(since.max(1), Relaxed);
+    }
+
     /// Returns for how long the oldest unsettled delivery has been there.
     pub(crate) fn oldest_unsettled(&self) -> Duration {
         match self.unsettled_since.load(Relaxed) {

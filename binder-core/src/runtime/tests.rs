@@ -3,6 +3,8 @@
 mod properties;
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use super::assigned::Assigned;
 use super::delayed::Delayed;
 use super::hooks::HookSet;
 use super::retry::RetryPolicy;
-use super::runner::Runner;
+use super::runner::{Look, Runner};
 use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
 use crate::binder::{
@@ -47,6 +49,7 @@ impl Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Settle(u32, u64),
+    Apart(u32, Vec<u64>),
     Release(Vec<u32>),
     Pause,
     Resume,
@@ -59,6 +62,7 @@ struct Shared {
     told: Mutex<Vec<Told>>,
     arrived: Notify,
     changed: Notify,
+    settles_apart: AtomicBool,
 }
 
 impl Shared {
@@ -163,6 +167,11 @@ impl Consumer for Scripted {
     fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()> {
         self.shared.tell(Told::Settle(lane.0, sequence));
         Ok(())
+    }
+
+    fn settle_apart(&mut self, lane: LaneId, sequences: &[u64]) -> Result<bool> {
+        self.shared.tell(Told::Apart(lane.0, sequences.to_vec()));
+        Ok(self.shared.settles_apart.load(SeqCst))
     }
 
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
@@ -304,6 +313,7 @@ impl Bench {
             assigned,
             revoked: None,
             paused: false,
+            look: Look::new(),
         };
         let task = tokio::spawn(runner.run());
         Self { shared, control, state, calls, open, graves, task }
@@ -602,6 +612,53 @@ async fn the_age_of_the_oldest_unsettled_delivery_is_known() {
     bench.shared.until(Told::Settle(1, 1)).await;
     quiet().await;
     assert_eq!(bench.state.oldest_unsettled(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_of_others_makes_a_stuck_delivery_no_younger() {
+    let by_key = Settings { ordering: Ordering::Key, concurrency: 2, ..settings() };
+    let mut bench = Bench::start(by_key, vec![parcel(1, "a", "wait")]);
+    bench.call().await;
+    for sequence in 2..=30 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.shared.push(Step::Batch(vec![parcel(sequence, "b", "ok")]));
+        bench.call().await;
+    }
+    let oldest = bench.state.oldest_unsettled();
+    assert!((27..=30).contains(&oldest.as_secs()), "{oldest:?}");
+}
+
+fn by_key_with_prefetch_of_4() -> Settings {
+    Settings { ordering: Ordering::Key, concurrency: 2, prefetch: 4, ..settings() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_behind_a_stuck_delivery_is_settled_apart_and_makes_room() {
+    let parcels = (1..=10).map(|n| if n == 1 { parcel(1, "a", "wait") } else { parcel(n, "b", "ok") });
+    let mut bench = Bench::start(by_key_with_prefetch_of_4(), parcels.collect());
+    bench.shared.settles_apart.store(true, SeqCst);
+    let start = Instant::now();
+    bench.calls::<10>().await;
+    assert!((3..=6).contains(&start.elapsed().as_secs()), "three at a time, once in a second: {:?}", start.elapsed());
+    bench.open.notify_one();
+    bench.shared.until(Told::Settle(1, 10)).await;
+    let mut told = bench.stop(Duration::from_secs(1)).await;
+    told.retain(|told| matches!(told, Told::Apart(..) | Told::Settle(..)));
+    assert_eq!(told, [Told::Apart(1, vec![2, 3, 4]), Told::Apart(1, vec![5, 6, 7]), Told::Settle(1, 10)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_knows_prefixes_only_is_asked_once() {
+    let parcels = (1..=10).map(|n| if n == 1 { parcel(1, "a", "wait") } else { parcel(n, "b", "ok") });
+    let mut bench = Bench::start(by_key_with_prefetch_of_4(), parcels.collect());
+    bench.calls::<4>().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(bench.no_call(), "prefetch is used up");
+    bench.open.notify_one();
+    bench.calls::<6>().await;
+    bench.shared.until(Told::Settle(1, 10)).await;
+    let asked = bench.shared.told().iter().filter(|told| matches!(told, Told::Apart(..))).count();
+    assert_eq!(asked, 1);
 }
 
 #[tokio::test(start_paused = true)]

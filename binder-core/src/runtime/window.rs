@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use crate::binder::{LaneId, Token};
 
 /// The deliveries of all lanes of a consumer that are received and not settled yet.
@@ -21,6 +23,8 @@ struct Lane {
     open: VecDeque<(u64, bool)>,
     /// Highest sequence of the finished prefix that nobody was told of.
     settle: Option<u64>,
+    /// The first unfinished delivery at the last look, and when it was first seen there.
+    seen: Option<(u64, Instant)>,
 }
 
 impl SettlementWindow {
@@ -77,6 +81,33 @@ impl SettlementWindow {
         self.lanes.iter().any(|known| known.id == lane)
     }
 
+    /// Looks for lanes that have not come on since the last look. What is finished there behind the first unfinished delivery is handed out,
+    /// and forgotten where the answer is that it could be settled. Returns since when the oldest unfinished delivery has been seen.
+    #[cold]
+    pub(crate) fn take_stuck<E>(
+        &mut self,
+        now: Instant,
+        mut settle_apart: impl FnMut(LaneId, &[u64]) -> Result<bool, E>,
+    ) -> Result<Option<Instant>, E> {
+        let mut oldest = None;
+        for lane in &mut self.lanes {
+            let front = lane.open.front().map(|(sequence, _)| *sequence);
+            let known = lane.seen.filter(|(sequence, _)| Some(*sequence) == front);
+            lane.seen = known.or(front.map(|sequence| (sequence, now)));
+            oldest = oldest.into_iter().chain(lane.seen.map(|(_, since)| since)).min();
+            if known.is_none() {
+                continue;
+            }
+            let finished: Vec<_> =
+                lane.open.iter().filter(|(_, finished)| *finished).map(|(sequence, _)| *sequence).collect();
+            if !finished.is_empty() && settle_apart(lane.id, &finished)? {
+                lane.open.retain(|(_, finished)| !finished);
+                self.unsettled -= finished.len();
+            }
+        }
+        Ok(oldest)
+    }
+
     /// Forgets lanes: what is finished there later is ignored.
     pub(crate) fn forget(&mut self, lanes: &[LaneId]) {
         self.lanes.retain(|lane| !lanes.contains(&lane.id));
@@ -95,7 +126,7 @@ impl SettlementWindow {
     #[cold]
     fn find_or_add(&mut self, id: LaneId) -> usize {
         self.lanes.iter().position(|lane| lane.id == id).unwrap_or_else(|| {
-            self.lanes.push(Lane { id, open: VecDeque::new(), settle: None });
+            self.lanes.push(Lane { id, open: VecDeque::new(), settle: None, seen: None });
             self.lanes.len() - 1
         })
     }

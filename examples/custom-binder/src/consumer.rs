@@ -152,6 +152,10 @@ impl Consumer for FileConsumer {
         fs::write(&new, sequence.to_string()).and_then(|()| fs::rename(&new, &path)).map_err(unreached)
     }
 
+    fn settle_apart(&mut self, _: LaneId, _: &[u64]) -> Result<bool> {
+        Ok(false)
+    }
+
     fn release<'a>(&'a mut self, _: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         // nothing is ever revoked
         async { Ok(()) }.boxed()

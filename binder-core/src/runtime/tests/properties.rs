@@ -27,6 +27,7 @@ enum Event {
     FinishAgain { which: usize },
     Forget { lane: u32 },
     Take,
+    Look,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -37,6 +38,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<usize>().prop_map(|which| Event::FinishAgain { which }),
         1 => (0..3_u32).prop_map(|lane| Event::Forget { lane }),
         3 => Just(Event::Take),
+        2 => Just(Event::Look),
     ]
 }
 
@@ -46,6 +48,8 @@ struct Everything {
     /// Of each lane: what was received, whether it is finished, up to where it was settled.
     lanes: BTreeMap<u32, (BTreeMap<u64, bool>, Option<u64>)>,
     finished: Vec<Token>,
+    /// The first unfinished delivery of each lane at the last look.
+    seen: BTreeMap<u32, u64>,
 }
 
 impl Everything {
@@ -76,10 +80,29 @@ impl Everything {
         }
         taken
     }
+
+    /// What is done behind a first unfinished delivery that was there at the last look too.
+    fn look(&mut self) -> BTreeMap<u32, Vec<u64>> {
+        let mut apart = BTreeMap::new();
+        for (lane, (all, _)) in &mut self.lanes {
+            let front = all.iter().find(|(_, finished)| !**finished).map(|(sequence, _)| *sequence);
+            let known = self.seen.remove(lane);
+            let Some(front) = front else { continue };
+            self.seen.insert(*lane, front);
+            if known == Some(front) {
+                let done: Vec<_> = all.range(front..).filter(|(_, finished)| **finished).map(|(at, _)| *at).collect();
+                all.retain(|sequence, _| !done.contains(sequence));
+                if !done.is_empty() {
+                    apart.insert(*lane, done);
+                }
+            }
+        }
+        apart
+    }
 }
 
 proptest! {
-    /// Against the model: what is settled is the prefix, all of it, once, and never of a lane that is gone.
+    /// Against the model: what is settled is the prefix, all of it, once, and never of a lane that is gone; behind a stuck delivery apart.
     #[test]
     fn a_window_settles_the_finished_prefix_of_each_lane(events in prop::collection::vec(event(), 1..80)) {
         let (mut window, mut model) = (SettlementWindow::default(), Everything::default());
@@ -114,6 +137,15 @@ proptest! {
                     window.forget(&[LaneId(gone)]);
                     model.lanes.remove(&gone);
                     ids[lane as usize] += 3;
+                }
+                Event::Look => {
+                    let mut apart = BTreeMap::new();
+                    let oldest = window.take_stuck(Instant::now(), |lane, sequences| {
+                        assert!(apart.insert(lane.0, sequences.to_vec()).is_none(), "each lane once");
+                        Ok::<_, ()>(true)
+                    });
+                    prop_assert_eq!(oldest.expect("no failure").is_some(), !model.open().is_empty());
+                    prop_assert_eq!(apart, model.look());
                 }
                 Event::Take => {
                     let mut taken = BTreeMap::new();

@@ -166,6 +166,10 @@ impl Consumer for UnsteadyConsumer {
         if *self.there.borrow() { self.consumer.settle(lane, sequence) } else { Ok(()) }
     }
 
+    fn settle_apart(&mut self, lane: LaneId, sequences: &[u64]) -> Result<bool> {
+        if *self.there.borrow() { self.consumer.settle_apart(lane, sequences) } else { Ok(true) }
+    }
+
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         self.consumer.release(lanes)
     }

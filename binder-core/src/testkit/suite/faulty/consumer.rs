@@ -208,6 +208,10 @@ impl Consumer for FaultyConsumer {
         self.inner().settle(lane, sequence)
     }
 
+    fn settle_apart(&mut self, _: LaneId, _: &[u64]) -> Result<bool> {
+        Ok(false)
+    }
+
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         self.inner().release(lanes)
     }
