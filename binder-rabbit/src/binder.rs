@@ -15,10 +15,11 @@ use crate::config::{RabbitConsumerProperties, RabbitProducerProperties, RabbitPr
 use crate::consumer::RabbitConsumer;
 use crate::delay::Delays;
 use crate::link::Link;
-use crate::names;
 use crate::producer::RabbitProducer;
+use crate::queues::{self, QueueSettings};
 use crate::store::Pass;
 use crate::topology::{ProducerPlan, QueuePlan, consumer_queues};
+use crate::{names, patience};
 
 /// Makes RabbitMQ binders, for the application's builder.
 pub fn factory() -> impl BinderFactory {
@@ -46,6 +47,13 @@ impl RabbitBinder {
         Ok(Self { publish: link("publish"), consume: link("consume"), name })
     }
 
+    fn check_input(&self, binding: &ConsumerBinding, settings: &RabbitConsumerProperties) -> Result<()> {
+        check_input(binding, settings)?;
+        queues::check(binding, &settings.into())?;
+        settings.dlq_quorum.check_dead_letters(binding.has_dead_letters())?;
+        patience::check(&binding.properties, self.consume.settings().consumer_timeout)
+    }
+
     /// Returns what this binder supports.
     pub fn supports() -> Capability {
         let mut capability = Capability::default();
@@ -66,7 +74,7 @@ impl Binder for RabbitBinder {
 
     fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
         let settings: RabbitConsumerProperties = binding.section.read()?;
-        check_input(binding, &settings)
+        self.check_input(binding, &settings)
     }
 
     fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
@@ -77,12 +85,14 @@ impl Binder for RabbitBinder {
         if binding.properties.partition_count > 1 {
             names::check_key(&names::partition(&binding.destination, binding.properties.partition_count - 1))?;
         }
+        QueueSettings::from(&settings).check()?;
+        settings.dlq_quorum.check_dead_letters(settings.dead_letters)?;
         ProducerPlan::new(binding, &settings).check()
     }
 
     async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
         let settings: RabbitConsumerProperties = binding.section.read()?;
-        check_input(binding, &settings)?;
+        self.check_input(binding, &settings)?;
         let consumer = RabbitConsumer::open(&self.consume, &self.publish, binding, &settings).await?;
         tracing::info!(binder = %self.name, channel = %binding.channel, ?consumer, "consuming");
         Ok(Box::new(consumer))

@@ -8,6 +8,8 @@ use binder_core::{Error, ErrorKind, Result};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::queues::{OverflowBehavior, Quorum};
+
 /// Where the broker is and who asks. `Debug` and `Display` print `***` for the password.
 ///
 /// The nodes of a cluster are separated by commas, `amqp://user:password@one:5672,two:5672/%2f`, and tried in turn.
@@ -144,6 +146,10 @@ pub struct RabbitProperties {
     pub connect_timeout: Duration,
     /// The broker's own `max_message_size`, in bytes; larger messages are refused before they are sent. Default: 134217728 (128 MiB).
     pub max_message_size: usize,
+    /// The broker's own `consumer_timeout`: how long a delivery may go unsettled before the broker ends its consumer. An input whose
+    /// handling may take longer is refused. 0 says that the broker has no such limit. Default: 30 min, which is RabbitMQ's.
+    #[serde(with = "humantime_serde")]
+    pub consumer_timeout: Duration,
     /// Waits between attempts to connect.
     pub reconnect: Reconnect,
 }
@@ -171,6 +177,7 @@ impl Default for RabbitProperties {
             connection_name: None,
             connect_timeout: Duration::from_secs(5),
             max_message_size: 128 * 1024 * 1024,
+            consumer_timeout: Duration::from_secs(30 * 60),
             reconnect: Reconnect::default(),
         }
     }
@@ -190,18 +197,6 @@ pub enum ExchangeType {
     Fanout,
 }
 
-/// What kind of queue is declared for a group, and for its dead letters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum QueueType {
-    /// On one node of a cluster; what is in it waits for that node.
-    #[default]
-    Classic,
-    /// On several nodes of a cluster; outlives the loss of less than half of them.
-    Quorum,
-}
-
 /// Settings of an input: `bindings.<channel>.consumer.rabbit.*`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -213,11 +208,31 @@ pub struct RabbitConsumerProperties {
     pub exchange_type: ExchangeType,
     /// Routing key with which the queue is bound. Default: `#`, on a direct exchange the destination; a partitioned queue has `<destination>-<partition>`.
     pub binding_routing_key: Option<String>,
-    /// Type of the group's queues; all that declare them must agree. An anonymous queue is always classic. Default: `classic`.
-    pub queue_type: QueueType,
     /// How many partitions a partitioned destination has; instance `i` takes each partition `p` with `p % instance-count = i`.
     /// Default: one for each instance.
     pub partitions: Option<u32>,
+    /// Whether the group's queues are kept on several nodes; all that declare them must agree, in this and in what follows. Default: no, classic queues.
+    pub quorum: Quorum,
+    /// Whether the queue of dead letters is kept on several nodes; it never has a `delivery-limit`. Default: no, a classic queue.
+    pub dlq_quorum: Quorum,
+    /// Whether only one consumer at a time is served, so that instances that share the queue keep its order. Default: false.
+    pub single_active_consumer: bool,
+    /// How many priorities the queue knows, 1 to 255; not on quorum queues, and only with `ordering: none`. Default: none.
+    pub max_priority: Option<u8>,
+    /// How long a message may wait; then the broker moves it to the dead letters, or drops it where there are none. Default: for ever.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Option<Duration>,
+    /// After how long without a consumer the queue is deleted, with all that is in it. Default: never.
+    #[serde(with = "humantime_serde")]
+    pub expires: Option<Duration>,
+    /// How many messages may wait. Default: any number.
+    pub max_length: Option<u32>,
+    /// How many bytes of payload may wait. Default: any number.
+    pub max_length_bytes: Option<u64>,
+    /// What becomes of a message for a full queue. Default: the broker's, `drop-head`.
+    pub overflow_behavior: Option<OverflowBehavior>,
+    /// Whether messages are kept on disk rather than in memory; RabbitMQ from 3.12 on always does. Not on quorum queues. Default: false.
+    pub lazy: bool,
 }
 
 /// Whether a message outlives a restart of the broker.
@@ -254,8 +269,28 @@ pub struct RabbitProducerProperties {
     pub delivery_mode: DeliveryMode,
     /// Whether the queues of `required-groups` have dead letters; must be what the groups' consumers say. Default: true.
     pub dead_letters: bool,
-    /// Type of the queues of `required-groups`; must be what the groups' consumers say. Default: `classic`.
-    pub queue_type: QueueType,
+    /// Whether the queues of `required-groups` are kept on several nodes; must be, as what follows, what the groups' consumers say. Default: no, classic queues.
+    pub quorum: Quorum,
+    /// Whether the queue of dead letters is kept on several nodes; it never has a `delivery-limit`. Default: no, a classic queue.
+    pub dlq_quorum: Quorum,
+    /// Whether only one consumer at a time is served, so that instances that share the queue keep its order. Default: false.
+    pub single_active_consumer: bool,
+    /// How many priorities the queue knows, 1 to 255; not on quorum queues, and only with `ordering: none`. Default: none.
+    pub max_priority: Option<u8>,
+    /// How long a message may wait; then the broker moves it to the dead letters, or drops it where there are none. Default: for ever.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Option<Duration>,
+    /// After how long without a consumer the queue is deleted, with all that is in it. Default: never.
+    #[serde(with = "humantime_serde")]
+    pub expires: Option<Duration>,
+    /// How many messages may wait. Default: any number.
+    pub max_length: Option<u32>,
+    /// How many bytes of payload may wait. Default: any number.
+    pub max_length_bytes: Option<u64>,
+    /// What becomes of a message for a full queue. Default: the broker's, `drop-head`.
+    pub overflow_behavior: Option<OverflowBehavior>,
+    /// Whether messages are kept on disk rather than in memory; RabbitMQ from 3.12 on always does. Not on quorum queues. Default: false.
+    pub lazy: bool,
 }
 
 impl Default for RabbitProducerProperties {
@@ -265,7 +300,16 @@ impl Default for RabbitProducerProperties {
             exchange_type: ExchangeType::Topic,
             delivery_mode: DeliveryMode::Persistent,
             dead_letters: true,
-            queue_type: QueueType::Classic,
+            quorum: Quorum::default(),
+            dlq_quorum: Quorum::default(),
+            single_active_consumer: false,
+            max_priority: None,
+            ttl: None,
+            expires: None,
+            max_length: None,
+            max_length_bytes: None,
+            overflow_behavior: None,
+            lazy: false,
         }
     }
 }

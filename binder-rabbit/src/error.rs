@@ -1,7 +1,10 @@
 //! The client's errors in the words of the library.
 
+use std::fmt;
+
 use binder_core::{Error, ErrorKind};
 use lapin::protocol::{AMQPError, AMQPErrorKind};
+use lapin::types::{AMQPValue, FieldTable};
 
 use lapin::uri::AMQPUri;
 
@@ -87,18 +90,101 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the binder is closed")
 }
 
+const WAY_OUT: &str = "delete it, or change the configuration to match";
+
+/// In what something that exists differs from what was asked for. The broker names one difference only.
+pub(crate) struct Difference<'a> {
+    pub(crate) what: &'a str,
+    pub(crate) there: &'a str,
+    wanted: &'a str,
+}
+
+impl fmt::Display for Difference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, there, wanted } = self;
+        write!(f, "`{what}` is {there}, wanted is {wanted}")
+    }
+}
+
+/// Reads `inequivalent arg 'x-max-length' for queue 'a' in vhost '/': received none but current is the value '5' of type 'long'`.
+pub(crate) fn difference(error: &lapin::Error) -> Option<Difference<'_>> {
+    (channel_code(error)? == code::PRECONDITION_FAILED)
+        .then(|| read_difference(broker(error)?.get_message().as_str()))?
+}
+
+fn read_difference(said: &str) -> Option<Difference<'_>> {
+    let (_, said) = said.split_once("inequivalent arg '")?;
+    let (what, said) = said.split_once('\'')?;
+    // Names of queues may hold anything, what follows them may not.
+    let (_, values) = said.rsplit_once("': received ")?;
+    let (wanted, there) = values.split_once(" but current is ")?;
+    let value = |text| match str::split(text, '\'').nth(1) {
+        Some(value) => value,
+        None => text,
+    };
+    Some(Difference { what, there: value(there), wanted: value(wanted) })
+}
+
+/// The broker refused to declare a queue with these arguments.
+pub(crate) fn declare_queue(name: &str, wanted: &FieldTable, error: lapin::Error) -> Error {
+    let Some(difference) = difference(&error).map(|difference| difference.to_string()) else {
+        return declare("queue", name, error);
+    };
+    let all = shown(wanted);
+    let message = format!("queue `{name}` exists with other settings: {difference} (in all: {all}); {WAY_OUT}");
+    Error::new(ErrorKind::Refused, message).with_source(error)
+}
+
+/// The arguments of a queue, for people.
+pub(crate) fn shown(arguments: &FieldTable) -> String {
+    let all: Vec<_> = arguments.inner().iter().map(|(name, value)| format!("{name}={}", shown_value(value))).collect();
+    if all.is_empty() { "no arguments".to_owned() } else { all.join(", ") }
+}
+
+fn shown_value(value: &AMQPValue) -> String {
+    match value {
+        AMQPValue::LongString(text) => text.to_string(),
+        AMQPValue::LongLongInt(number) => number.to_string(),
+        AMQPValue::Boolean(value) => value.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
 /// The broker refused to declare, bind or consume something.
 pub(crate) fn declare(what: &str, name: &str, error: lapin::Error) -> Error {
     let said = text(&error);
     let refused = |message: String| Error::new(ErrorKind::Refused, message);
     let mapped = match channel_code(&error) {
-        Some(code::PRECONDITION_FAILED) => refused(format!(
-            "{what} `{name}` exists with other settings: {said}; delete it, or change the configuration to match"
-        )),
+        Some(code::PRECONDITION_FAILED) => refused(match difference(&error) {
+            Some(difference) => format!("{what} `{name}` exists with other settings: {difference}; {WAY_OUT}"),
+            None => format!("the broker refuses {what} `{name}`: {said}"),
+        }),
         Some(code::NOT_FOUND) => refused(format!("{what} `{name}` does not exist: {said}")),
         Some(code::ACCESS_REFUSED) => refused(format!("no right to use {what} `{name}`: {said}")).retryable(),
         Some(_) => refused(format!("the broker refuses {what} `{name}`: {said}")).retryable(),
         None => return lost(error),
     };
     mapped.with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(said: &str) -> String {
+        read_difference(said).expect("a difference").to_string()
+    }
+
+    #[test]
+    fn a_difference_is_told_with_what_is_there_and_what_was_wanted() {
+        let said = "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'it's': received 1' in vhost '/': received none \
+                    but current is the value '5' of type 'signedint'";
+        assert_eq!(told(said), "`x-max-length` is 5, wanted is none");
+        let said = "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'a' in vhost '/': received the value \
+                    'reject-publish' of type 'longstr' but current is none";
+        assert_eq!(told(said), "`x-overflow` is none, wanted is reject-publish");
+        let said = "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'a' in vhost '/': received 'topic' but current is 'fanout'";
+        assert_eq!(told(said), "`type` is fanout, wanted is topic");
+        assert!(read_difference("PRECONDITION_FAILED - invalid arg 'x-expires' for queue 'a' in vhost '/'").is_none());
+    }
 }

@@ -41,19 +41,23 @@ mod headers;
 mod lane;
 mod link;
 mod names;
+mod patience;
 mod poll;
 mod producer;
 mod publisher;
+mod queues;
 mod returned;
 mod store;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod version;
 mod view;
 mod window;
 
 pub use binder::{RabbitBinder, factory};
 pub use config::{
-    AmqpUrl, DeliveryMode, ExchangeType, QueueType, RabbitConsumerProperties, RabbitProducerProperties,
-    RabbitProperties, Reconnect, Tls,
+    AmqpUrl, DeliveryMode, ExchangeType, RabbitConsumerProperties, RabbitProducerProperties, RabbitProperties,
+    Reconnect, Tls,
 };
+pub use queues::{OverflowBehavior, Quorum};

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use binder_core::binder::BinderHealth;
 use binder_core::{Error, ErrorKind, Result};
-use futures::StreamExt;
+use futures::{AsyncRead, AsyncWrite, StreamExt};
 use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Channel, Connection, ConnectionProperties, Event};
-use tokio::sync::watch;
+use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, Event};
+use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
 
 use crate::config::{RabbitProperties, address};
 use crate::error;
 use crate::poll::lock;
+use crate::version;
 
 /// A failed attempt is not repeated sooner, however many ask: they get its error.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -54,9 +55,34 @@ pub(crate) struct Live {
     connection: Connection,
     gone: watch::Receiver<Option<String>>,
     blocked: watch::Receiver<Option<String>>,
+    /// The first number of the broker's version, if somebody has asked for it.
+    major: OnceCell<Option<u32>>,
+    /// The node that was reached.
+    uri: AMQPUri,
+    settings: Arc<RabbitProperties>,
+}
+
+/// What a broker in need says, told to people.
+pub(crate) fn held_back(reason: &str) -> String {
+    format!("the broker holds back publishers: {reason}")
 }
 
 impl Live {
+    /// Returns the first number of the broker's version, if it can be had. Asks once.
+    pub(crate) async fn broker_major(&self) -> Option<u32> {
+        let ask = async || {
+            let asked = timeout(self.settings.connect_timeout, greet(&self.uri, &self.settings)).await;
+            match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(major) => major,
+                Err(error) => {
+                    tracing::warn!(%error, "the broker does not say its version");
+                    None
+                }
+            }
+        };
+        *self.major.get_or_init(ask).await
+    }
+
     /// Opens a channel.
     pub(crate) async fn channel(&self) -> Result<Channel> {
         self.connection.create_channel().await.map_err(error::lost)
@@ -74,6 +100,14 @@ impl Live {
     /// Follows whether the broker holds back publishers, and why.
     pub(crate) fn blocked(&self) -> watch::Receiver<Option<String>> {
         self.blocked.clone()
+    }
+
+    /// A broker that holds back publishers takes nothing, until it does again.
+    fn health(&self) -> BinderHealth {
+        match &*self.blocked.borrow() {
+            Some(reason) => BinderHealth::Connecting(held_back(reason)),
+            None => BinderHealth::Up,
+        }
     }
 
     fn usable(&self) -> bool {
@@ -152,7 +186,7 @@ impl Link {
     pub(crate) fn health(&self) -> Option<BinderHealth> {
         let known = lock(&self.known);
         Some(match (&known.live, &known.failure) {
-            (Some(live), _) if live.usable() => BinderHealth::Up,
+            (Some(live), _) if live.usable() => live.health(),
             (_, Some(failure)) => BinderHealth::Connecting(failure.message.clone()),
             (Some(live), None) => {
                 let reason = live.gone.borrow().clone();
@@ -217,7 +251,7 @@ impl Link {
         let frame_max = connection.configuration().frame_max();
         self.frame_max.store(frame_max, Ordering::Relaxed);
         tracing::info!(binder = %self.binder, role = self.role, broker = address(uri), "connected");
-        Ok(self.watched(connection))
+        Ok(self.watched(connection, uri.clone()))
     }
 
     async fn open_connection(&self, uri: &AMQPUri, limit: Duration) -> lapin::Result<Connection> {
@@ -227,17 +261,12 @@ impl Link {
         let seconds = self.settings.heartbeat.as_millis().div_ceil(1000);
         uri.query.heartbeat = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
         let runtime = lapin::runtime::default_runtime()?;
-        #[cfg(feature = "tls")]
-        let tls = crate::tls::connector(&self.settings).map_err(io::Error::other)?;
-        let connect = async move |mut uri: AMQPUri, runtime| {
+        let settings = Arc::clone(&self.settings);
+        let connect = async move |uri: AMQPUri, runtime| {
             let connecting = async {
-                uri.scheme = AMQPScheme::AMQP;
-                let stream = AMQPUriTcpExt::connect_with_config_async(&uri, TLSConfig::default(), &runtime).await?;
-                #[cfg(feature = "tls")]
-                if let Some(tls) = &tls {
-                    return stream.into_rustls(tls, uri.authority.host.trim_matches(['[', ']'])).await;
-                }
-                io::Result::Ok(stream)
+                let stream =
+                    AMQPUriTcpExt::connect_with_config_async(&plain(&uri), TLSConfig::default(), &runtime).await?;
+                secured(stream, &uri, &settings).await
             };
             match timeout(limit, connecting).await {
                 Ok(stream) => stream.map_err(lapin::Error::from),
@@ -247,7 +276,7 @@ impl Link {
         Connection::connector(uri, runtime, connect, properties).await
     }
 
-    fn watched(&self, connection: Connection) -> Live {
+    fn watched(&self, connection: Connection, uri: AMQPUri) -> Live {
         let (gone_in, gone) = watch::channel(None);
         let (blocked_in, blocked) = watch::channel(None);
         let status = connection.status().clone();
@@ -275,8 +304,43 @@ impl Link {
             }
             gone_in.send_replace(Some("the connection was closed".to_owned()));
         });
-        Live { connection, gone, blocked }
+        Live { connection, gone, blocked, major: OnceCell::new(), uri, settings: Arc::clone(&self.settings) }
     }
+}
+
+fn plain(uri: &AMQPUri) -> AMQPUri {
+    AMQPUri { scheme: AMQPScheme::AMQP, ..uri.clone() }
+}
+
+/// Speaks TLS from here on, if the broker is to be spoken to so.
+#[cfg(feature = "tls")]
+async fn secured<S>(
+    stream: AsyncTcpStream<S>,
+    uri: &AMQPUri,
+    settings: &RabbitProperties,
+) -> io::Result<AsyncTcpStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    match crate::tls::connector(settings).map_err(io::Error::other)? {
+        Some(tls) => stream.into_rustls(&tls, uri.authority.host.trim_matches(['[', ']'])).await,
+        None => Ok(stream),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+async fn secured<S>(stream: AsyncTcpStream<S>, _: &AMQPUri, _: &RabbitProperties) -> io::Result<AsyncTcpStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    Ok(stream)
+}
+
+/// Asks the broker, over a connection of its own, which version it is.
+async fn greet(uri: &AMQPUri, settings: &RabbitProperties) -> io::Result<Option<u32>> {
+    let runtime = lapin::runtime::default_runtime().map_err(io::Error::other)?;
+    let stream = AMQPUriTcpExt::connect_with_config_async(&plain(uri), TLSConfig::default(), &runtime).await?;
+    version::major(Box::pin(secured(stream, uri, settings).await?)).await
 }
 
 impl fmt::Debug for Link {

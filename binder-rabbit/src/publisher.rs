@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::backoff::Backoff;
 use crate::envelope::Envelope;
 use crate::error::{self, code};
-use crate::link::{Link, Live};
+use crate::link::{Link, Live, held_back};
 use crate::poll::lock;
 use crate::topology::ProducerPlan;
 use crate::window::{Answer, Window};
@@ -374,7 +374,7 @@ impl Task {
 async fn report_blocking(mut blocked: watch::Receiver<Option<String>>, status: Status, shared: Arc<Shared>) {
     loop {
         let reason = blocked.borrow_and_update().clone();
-        let reason = reason.map(|reason| format!("the broker holds back publishers: {reason}"));
+        let reason = reason.map(|reason| held_back(&reason));
         match &reason {
             Some(reason) => status.connecting(reason.clone()),
             None => status.up(),

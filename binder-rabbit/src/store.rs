@@ -1,7 +1,7 @@
 //! Going through the queue of dead letters.
 //!
-//! A letter is taken without being acknowledged: what is not resolved goes back to its place when the channel is closed, or lost. The queue is a
-//! classic one, which does not count how often that happens.
+//! A letter is taken without being acknowledged: what is not resolved goes back to its place when the channel is closed, or lost. A
+//! classic queue does not count how often that happens; a quorum queue does, and is declared without a limit.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,6 +19,7 @@ use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::time::{Instant, sleep};
 
 use crate::config::RabbitConsumerProperties;
 use crate::courier::Courier;
@@ -27,6 +28,10 @@ use crate::envelope::{Envelope, Properties, Route};
 use crate::error::{self, code};
 use crate::link::Link;
 use crate::{headers, names, returned};
+
+/// How long what goes back to a quorum queue is waited for, and how often it is looked for.
+const RETURN: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The dead letters of a group on one destination.
 #[derive(Clone, Debug)]
@@ -76,6 +81,36 @@ struct Reading {
     channel: Channel,
     /// Letters that were there at the beginning and were not taken yet.
     left: u32,
+    /// Letters that were taken and not resolved: they go back.
+    taken: u32,
+}
+
+impl Reading {
+    /// Closes the channel: the broker returns what is not acknowledged to its place. A classic queue does so before the broker answers.
+    async fn close(self) -> Result<()> {
+        self.channel.close(200, "done".into()).await.map_err(error::lost)
+    }
+
+    /// Closes the channel of a quorum queue, and waits until what goes back is there again, so that who looks next finds it.
+    async fn close_quorum(self, link: &Link) -> Result<()> {
+        let letters = self.place.letters();
+        let all = count(&self.channel, &letters).await.map_err(error::lost)? + self.taken;
+        self.close().await?;
+        let channel = link.get().await?.channel().await?;
+        let deadline = Instant::now() + RETURN;
+        // Somebody else may take some, or delete the queue.
+        while Instant::now() < deadline && count(&channel, &letters).await.is_ok_and(|there| there < all) {
+            sleep(LOOK).await;
+        }
+        let _ = channel.close(200, "done".into()).await;
+        Ok(())
+    }
+}
+
+/// Asks how many letters are there and can be taken.
+async fn count(channel: &Channel, letters: &str) -> lapin::Result<u32> {
+    let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+    Ok(channel.queue_declare(letters.into(), passive, FieldTable::default()).await?.message_count())
 }
 
 /// One way through. Dropping it returns what was taken when its channels are collected.
@@ -84,6 +119,7 @@ pub(crate) struct Pass {
     courier: Courier,
     group: Arc<str>,
     all_groups: bool,
+    quorum: bool,
     places: VecDeque<Place>,
     reading: Option<Reading>,
     taken: Vec<Delivery>,
@@ -109,6 +145,7 @@ impl Pass {
             courier: Courier::new(Arc::clone(publish)),
             group: group.into(),
             all_groups: matches!(purpose, Purpose::Resolve { all_groups: true }),
+            quorum: settings.dlq_quorum.enabled,
             places: binding.destinations.iter().map(place).collect(),
             reading: None,
             taken: Vec::new(),
@@ -119,12 +156,10 @@ impl Pass {
     async fn open_next(&mut self) -> Result<bool> {
         while let Some(place) = self.places.pop_front() {
             let channel = self.link.get().await?.channel().await?;
-            let passive = QueueDeclareOptions { passive: true, ..Default::default() };
             let letters = place.letters();
-            match channel.queue_declare(letters.as_str().into(), passive, FieldTable::default()).await {
-                Ok(queue) => {
-                    let left = queue.message_count();
-                    self.reading = Some(Reading { place, channel, left });
+            match count(&channel, &letters).await {
+                Ok(left) => {
+                    self.reading = Some(Reading { place, channel, left, taken: 0 });
                     return Ok(true);
                 }
                 Err(cause) if error::channel_code(&cause) == Some(code::NOT_FOUND) => {}
@@ -132,6 +167,14 @@ impl Pass {
             }
         }
         Ok(false)
+    }
+
+    async fn close_place(&mut self) -> Result<()> {
+        match self.reading.take() {
+            Some(reading) if self.quorum && reading.taken > 0 => reading.close_quorum(&self.link).await,
+            Some(reading) => reading.close().await,
+            None => Ok(()),
+        }
     }
 
     fn entry(&self, place: &Place, letter: &Delivery) -> DeadLetterEntry {
@@ -213,13 +256,12 @@ impl DeadLetterPass for Pass {
                 }
                 reading.left -= 1;
             }
+            reading.taken += u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
             if !self.taken.is_empty() {
                 let place = reading.place.clone();
                 return Ok(self.taken.iter().map(|letter| self.entry(&place, letter)).collect());
             }
-            if let Some(done) = self.reading.take() {
-                close(done.channel).await?;
-            }
+            self.close_place().await?;
         }
     }
 
@@ -227,20 +269,20 @@ impl DeadLetterPass for Pass {
         let Some(reading) = &self.reading else { return Ok(Vec::new()) };
         let letters = self.taken.iter().zip(disposals);
         let resolving = letters.map(|(letter, disposal)| self.resolve_one(reading, letter, *disposal));
-        futures::future::join_all(resolving).await.into_iter().collect()
+        let resolved: Result<Vec<Option<Error>>> = futures::future::join_all(resolving).await.into_iter().collect();
+        let resolved = resolved?;
+        let gone =
+            resolved.iter().zip(disposals).filter(|(error, disposal)| error.is_none() && **disposal != Disposal::Keep);
+        let gone = u32::try_from(gone.count()).unwrap_or(u32::MAX);
+        if let Some(reading) = &mut self.reading {
+            reading.taken = reading.taken.saturating_sub(gone);
+        }
+        Ok(resolved)
     }
 
     async fn close(mut self: Box<Self>) -> Result<()> {
-        match self.reading.take() {
-            Some(reading) => close(reading.channel).await,
-            None => Ok(()),
-        }
+        self.close_place().await
     }
-}
-
-/// Closes a channel: the broker returns what is not acknowledged to its place before it answers.
-async fn close(channel: Channel) -> Result<()> {
-    channel.close(200, "done".into()).await.map_err(error::lost)
 }
 
 impl Drop for Pass {

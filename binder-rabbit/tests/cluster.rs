@@ -31,7 +31,8 @@ async fn a_lost_node_takes_nothing_with_it(broker: Broker) {
     let (sending, receiving) = (broker.binder(), second_first.binder());
     let destination = name("cluster");
     let mut binding = input(&destination, Some("g"));
-    binding.section = Section::new("rabbit", json!({ "queue-type": "quorum" }));
+    binding.section =
+        Section::new("rabbit", json!({ "quorum": { "enabled": true }, "dlq-quorum": { "enabled": true } }));
     let mut receiver = consumer_of(&receiving, &binding).await;
     let sender = producer(&sending, &destination).await;
     assert!(send_in_order(&*sender, &numbers(200)).await.iter().all(Result::is_ok));

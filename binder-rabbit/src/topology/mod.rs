@@ -10,9 +10,10 @@ use binder_core::binder::{ConsumerBinding, ProducerBinding};
 use binder_core::config::Provision;
 use lapin::ExchangeKind;
 
-use crate::config::{ExchangeType, QueueType, RabbitConsumerProperties, RabbitProducerProperties};
+use crate::config::{ExchangeType, RabbitConsumerProperties, RabbitProducerProperties};
 use crate::envelope::Route;
 use crate::link::Live;
+use crate::queues::{QueueSettings, Quorum};
 use crate::{names, returned};
 use setup::Setup;
 
@@ -40,6 +41,7 @@ pub(crate) struct DeadLetterPlan {
     queue: String,
     /// Routing keys with which the queue is bound: the group's, and the partition's if there is one.
     keys: Vec<String>,
+    settings: QueueSettings,
 }
 
 /// A queue, and how it is bound.
@@ -50,8 +52,8 @@ pub(crate) struct QueuePlan {
     exchange: ExchangePlan,
     name: QueueName,
     binding_key: String,
-    queue_type: QueueType,
     dead_letters: Option<DeadLetterPlan>,
+    settings: QueueSettings,
     /// How long failed messages of the queue wait, each time in a queue of its own.
     rungs: Vec<Duration>,
     provision: Provision,
@@ -77,8 +79,9 @@ struct GroupPlan<'a> {
     group: Option<&'a str>,
     exchange_type: ExchangeType,
     binding_key: Option<&'a str>,
-    queue_type: QueueType,
-    dead_letters: bool,
+    /// The kind of the queue of dead letters, if there is one.
+    dead_letters: Option<Quorum>,
+    settings: QueueSettings,
     rungs: Vec<Duration>,
     provision: Provision,
 }
@@ -99,7 +102,8 @@ impl GroupPlan<'_> {
             Some(index) => names::partition(self.binding_key.unwrap_or(destination), index),
             None => self.binding_key.unwrap_or(unpartitioned).to_owned(),
         };
-        let dead_letters = base.as_deref().zip(name.as_ref()).filter(|_| self.dead_letters).map(|(base, name)| {
+        let named = base.as_deref().zip(name.as_ref());
+        let dead_letters = named.zip(self.dead_letters).map(|((base, name), quorum)| {
             let mut keys = vec![name.clone()];
             if base != name {
                 keys.push(base.to_owned());
@@ -108,13 +112,24 @@ impl GroupPlan<'_> {
                 exchange: names::dead_letter_exchange(prefix),
                 queue: names::dead_letter_queue(base),
                 keys,
+                settings: QueueSettings::of(quorum),
             }
         });
         let name = name.map_or_else(|| QueueName::Anonymous { prefix: prefix.to_owned() }, QueueName::Group);
         let destination = Arc::from(destination);
-        let Self { queue_type, provision, .. } = *self;
-        let rungs = self.rungs.clone();
-        QueuePlan { destination, partition, exchange, name, binding_key, queue_type, dead_letters, rungs, provision }
+        let Self { settings, rungs, provision, .. } = self;
+        let (settings, rungs) = (settings.clone(), rungs.clone());
+        QueuePlan {
+            destination,
+            partition,
+            exchange,
+            name,
+            binding_key,
+            dead_letters,
+            settings,
+            rungs,
+            provision: *provision,
+        }
     }
 }
 
@@ -133,8 +148,8 @@ pub(crate) fn consumer_queues(binding: &ConsumerBinding, settings: &RabbitConsum
         group: binding.group.as_deref(),
         exchange_type: settings.exchange_type,
         binding_key: settings.binding_routing_key.as_deref(),
-        queue_type: settings.queue_type,
-        dead_letters: binding.has_dead_letters(),
+        dead_letters: binding.has_dead_letters().then_some(settings.dlq_quorum),
+        settings: settings.into(),
         rungs: binding.rungs(),
         provision: binding.provision,
     };
@@ -163,8 +178,8 @@ impl ProducerPlan {
             group: Some(group),
             exchange_type: settings.exchange_type,
             binding_key: None,
-            queue_type: settings.queue_type,
-            dead_letters: settings.dead_letters,
+            dead_letters: settings.dead_letters.then_some(settings.dlq_quorum),
+            settings: settings.into(),
             rungs: Vec::new(),
             provision: binding.provision,
         };

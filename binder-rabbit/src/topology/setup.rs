@@ -10,15 +10,19 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::{DeadLetterPlan, DeclaredQueue, QueueName, QueuePlan};
-use crate::config::{ExchangeType, QueueType};
+use crate::config::ExchangeType;
 use crate::envelope::Route;
-use crate::error::{self, code};
+use crate::error;
 use crate::link::Live;
+use crate::queues::{DELIVERY_LIMIT, QUEUE_TYPE, QueueSettings};
 use crate::{names, returned};
 
+const DEAD_LETTERS: &str = "x-dead-letter-";
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
-const QUEUE_TYPE: &str = "x-queue-type";
 const DEAD_LETTER_KEY: &str = "x-dead-letter-routing-key";
+
+/// How a quorum queue is told that it has no limit of deliveries.
+const NO_LIMIT: AMQPValue = AMQPValue::LongLongInt(-1);
 
 /// Declares one thing after the other. A refusal costs the channel, the next call opens another.
 pub(super) struct Setup<'a> {
@@ -69,7 +73,9 @@ impl<'a> Setup<'a> {
     async fn anonymous_queue(&mut self, plan: &QueuePlan, base: String) -> Result<DeclaredQueue> {
         let name = plan.partition.map_or_else(|| base.clone(), |index| names::partition(&base, index));
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
-        self.declare(&name, options, FieldTable::default()).await.map_err(|cause| cause.into_error(&name))?;
+        self.declare(&name, options, plan.settings.arguments())
+            .await
+            .map_err(|cause| cause.into_error(&name, &plan.settings.arguments()))?;
         self.bind(&name, &plan.exchange.name, &plan.binding_key).await?;
         Ok(DeclaredQueue { name, dead_letters: None })
     }
@@ -91,7 +97,9 @@ impl<'a> Setup<'a> {
         let rungs: Vec<String> = plan.rungs.iter().map(|wait| returned::rung(name, *wait)).collect();
         let others = dead_letters.map(|plan| plan.queue.as_str()).into_iter().chain(rungs.iter().map(String::as_str));
         for queue in std::iter::once(name).chain(others) {
-            self.declare(queue, passive, FieldTable::default()).await.map_err(|cause| cause.into_error(queue))?;
+            self.declare(queue, passive, FieldTable::default())
+                .await
+                .map_err(|cause| cause.into_error(queue, &FieldTable::default()))?;
         }
         if let Some(dead_letters) = dead_letters {
             self.exchange(&dead_letters.exchange, ExchangeType::Direct, Provision::Check).await?;
@@ -100,44 +108,61 @@ impl<'a> Setup<'a> {
     }
 
     async fn create_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
-        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-        let mut arguments = arguments(plan.queue_type);
-        let mut route = None;
+        let mut arguments = self.arguments(&plan.settings).await;
         if let Some(dead_letters) = &plan.dead_letters {
-            self.dead_letter_queue(dead_letters, plan.queue_type).await?;
-            route = Some(through_exchange(dead_letters));
-            let text = |text: &str| AMQPValue::LongString(text.into());
-            arguments.insert(DEAD_LETTER_EXCHANGE.into(), text(&dead_letters.exchange));
-            arguments.insert(DEAD_LETTER_KEY.into(), text(name));
+            self.dead_letter_queue(dead_letters).await?;
+            arguments.set_dead_letters(&dead_letters.exchange, name);
         }
-        match self.declare(name, durable, arguments).await {
-            Ok(()) => {}
-            Err(refusal) if refusal.lacks_dead_letters() => {
-                tracing::warn!(queue = name, "the queue has no dead letter exchange of its own; used as it is");
-                let declared = self.declare(name, durable, self::arguments(plan.queue_type)).await;
-                declared.map_err(|cause| cause.into_error(name))?;
-                route = plan.dead_letters.as_ref().map(direct);
-            }
-            Err(cause) => return Err(cause.into_error(name)),
-        }
+        let lacks = self.declare_or_use(name, arguments).await?;
+        let route = if lacks.dead_letters { direct } else { through_exchange };
         self.bind(name, &plan.exchange.name, &plan.binding_key).await?;
         for wait in &plan.rungs {
-            let rung = returned::rung(name, *wait);
-            let declared = self.declare(&rung, durable, rung_arguments(name, *wait)).await;
-            declared.map_err(|cause| cause.into_error(&rung))?;
+            let (rung, wanted) = (returned::rung(name, *wait), rung_arguments(name, *wait));
+            let declared = self.declare(&rung, durable(), wanted.clone()).await;
+            declared.map_err(|cause| cause.into_error(&rung, &wanted))?;
         }
-        Ok(DeclaredQueue { name: name.to_owned(), dead_letters: route })
+        Ok(DeclaredQueue { name: name.to_owned(), dead_letters: plan.dead_letters.as_ref().map(route) })
     }
 
-    async fn dead_letter_queue(&mut self, plan: &DeadLetterPlan, queue_type: QueueType) -> Result<()> {
+    async fn dead_letter_queue(&mut self, plan: &DeadLetterPlan) -> Result<()> {
         self.exchange(&plan.exchange, ExchangeType::Direct, Provision::Create).await?;
-        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-        let declared = self.declare(&plan.queue, durable, arguments(queue_type)).await;
-        declared.map_err(|cause| cause.into_error(&plan.queue))?;
+        let arguments = self.arguments(&plan.settings).await;
+        self.declare_or_use(&plan.queue, arguments).await?;
         for key in &plan.keys {
             self.bind(&plan.queue, &plan.exchange, key).await?;
         }
         Ok(())
+    }
+
+    /// Returns the arguments of a queue on this broker, those of dead letters excepted.
+    async fn arguments(&self, settings: &QueueSettings) -> Arguments {
+        let mut arguments = Arguments(settings.arguments());
+        if settings.has_no_limit() && settings.asks_for_no_limit(self.live.broker_major().await) {
+            arguments.set_no_limit();
+        }
+        arguments
+    }
+
+    /// Declares a queue, or takes one that is there and lacks only what we can do without.
+    async fn declare_or_use(&mut self, name: &str, mut arguments: Arguments) -> Result<Lacks> {
+        let wanted = arguments.0.clone();
+        let mut lacks = Lacks::default();
+        while let Err(refusal) = self.declare(name, durable(), arguments.0.clone()).await {
+            match refusal.lacking() {
+                Some(argument) if argument.starts_with(DEAD_LETTERS) && arguments.remove(DEAD_LETTERS) => {
+                    lacks.dead_letters = true;
+                }
+                Some(DELIVERY_LIMIT) if arguments.remove_no_limit() => lacks.no_limit = true,
+                _ => return Err(refusal.into_error(name, &wanted)),
+            }
+        }
+        if lacks.dead_letters {
+            tracing::warn!(queue = name, "the queue has no dead letter exchange of its own; used as it is");
+        }
+        if lacks.no_limit {
+            tracing::warn!(queue = name, "the queue has the broker's own limit of deliveries; used as it is");
+        }
+        Ok(lacks)
     }
 
     async fn declare(
@@ -159,13 +184,8 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// A classic queue is what the broker makes unless told otherwise; queues that are there were declared without a word of it.
-fn arguments(queue_type: QueueType) -> FieldTable {
-    let mut arguments = FieldTable::default();
-    if queue_type == QueueType::Quorum {
-        arguments.insert(QUEUE_TYPE.into(), AMQPValue::LongString("quorum".into()));
-    }
-    arguments
+fn durable() -> QueueDeclareOptions {
+    QueueDeclareOptions { durable: true, ..Default::default() }
 }
 
 /// A queue that keeps messages for a while and then gives them to `queue`, however often that takes. What does not fit is refused, so that
@@ -194,20 +214,59 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// The queue differs only in having no dead letter exchange, as one that Spring declared without `auto-bind-dlq`.
-    fn lacks_dead_letters(&self) -> bool {
-        let Self::Broker(cause) = self else { return false };
-        let said = error::text(cause);
-        error::channel_code(cause) == Some(code::PRECONDITION_FAILED)
-            && said.contains("x-dead-letter-")
-            && said.contains("but current is none")
+    /// The argument that the queue lacks and we asked for. Spring declares one without dead letters unless `auto-bind-dlq` is set, and
+    /// before RabbitMQ 4.0 nobody asked for no limit.
+    fn lacking(&self) -> Option<&str> {
+        let Self::Broker(cause) = self else { return None };
+        let difference = error::difference(cause)?;
+        (difference.there == "none").then_some(difference.what)
     }
 
-    fn into_error(self, queue: &str) -> Error {
+    fn into_error(self, queue: &str, wanted: &FieldTable) -> Error {
         match self {
-            Self::Broker(cause) => error::declare("queue", queue, cause),
+            Self::Broker(cause) => error::declare_queue(queue, wanted, cause),
             Self::Other(error) => error,
         }
+    }
+}
+
+/// What a queue that is there lacks.
+#[derive(Default)]
+struct Lacks {
+    dead_letters: bool,
+    no_limit: bool,
+}
+
+/// The arguments of a queue.
+struct Arguments(FieldTable);
+
+impl Arguments {
+    fn set_dead_letters(&mut self, exchange: &str, key: &str) {
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        self.0.insert(DEAD_LETTER_EXCHANGE.into(), text(exchange));
+        self.0.insert(DEAD_LETTER_KEY.into(), text(key));
+    }
+
+    fn set_no_limit(&mut self) {
+        self.0.insert(DELIVERY_LIMIT.into(), NO_LIMIT);
+    }
+
+    /// Removes the word that there is no limit, not a limit that was asked for; returns whether there was one.
+    fn remove_no_limit(&mut self) -> bool {
+        self.0.inner().get(DELIVERY_LIMIT) == Some(&NO_LIMIT) && self.remove(DELIVERY_LIMIT)
+    }
+
+    /// Removes what begins so; returns whether there was any.
+    fn remove(&mut self, prefix: &str) -> bool {
+        let mut kept = FieldTable::default();
+        let before = self.0.inner().len();
+        for (name, value) in self.0.inner() {
+            if !name.as_str().starts_with(prefix) {
+                kept.insert(name.clone(), value.clone());
+            }
+        }
+        self.0 = kept;
+        self.0.inner().len() < before
     }
 }
 

@@ -6,13 +6,21 @@ mod support;
 mod consuming;
 mod failing;
 mod publishing;
+mod queues;
 mod redrive;
 #[cfg(feature = "tls")]
 mod secure;
 mod topology;
 
 fn main() {
-    let cases = [consuming::cases(), failing::cases(), publishing::cases(), redrive::cases(), topology::cases()];
+    let cases = [
+        consuming::cases(),
+        failing::cases(),
+        publishing::cases(),
+        queues::cases(),
+        redrive::cases(),
+        topology::cases(),
+    ];
     let cases = cases.into_iter().flatten();
     #[cfg(feature = "tls")]
     let cases = cases.chain(secure::cases());

@@ -10,6 +10,7 @@ use binder_core::message::{ContentType, HeaderValue};
 use binder_core::prelude::*;
 use binder_core::{Error, ErrorKind};
 use lapin::options::QueueDeleteOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::{Instant, sleep};
 
 use crate::support::*;
@@ -17,6 +18,7 @@ use crate::support::*;
 pub(crate) fn cases() -> Vec<Case> {
     cases![
         dead_letters_are_listed_and_stay,
+        dead_letters_on_several_nodes_are_listed_as_often_as_one_likes,
         a_redrive_goes_to_the_failed_group_while_it_runs,
         a_filter_leaves_the_others_in_order,
         a_message_that_keeps_failing_stays_at_last,
@@ -137,6 +139,29 @@ async fn dead_letters_are_listed_and_stay(broker: Broker) {
     assert!(letter.headers.get("x-exception-message").is_none() && letter.timestamp.is_some());
     let missing = application(&broker, &name("none"), "").await.0;
     assert_eq!(missing.dead_letters("input").expect("on").count().await.expect("counted"), 0);
+}
+
+/// A quorum queue counts how often a message was given back.
+async fn dead_letters_on_several_nodes_are_listed_as_often_as_one_likes(broker: Broker) {
+    let destination = name("quorum-dead");
+    let settings = "max-attempts: 1, rabbit: { dlq-quorum: { enabled: true, initial-group-size: 1 } }";
+    let (app, seen) = run(&broker, &destination, settings).await;
+    send_texts(&broker, &destination, &["f1", "f2"]).await;
+    seen.wait_for(2).await;
+    let raw = broker.raw().await;
+    let letters = format!("{destination}.g.dlq");
+    raw.wait_for(&letters, |seen| seen == Some((2, 0))).await;
+    let mut quorum = FieldTable::default();
+    quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    quorum.insert("x-quorum-initial-group-size".into(), AMQPValue::LongInt(1));
+    raw.declare(&letters, quorum).await;
+    for _ in 0..25 {
+        assert_eq!(left(&app).await, ["f1", "f2"]);
+    }
+    let report = app.dead_letters("input").expect("it has some").redrive().run().await.expect("sent back");
+    assert_eq!(report.sent, 2, "{report:?}");
+    assert_eq!(seen.wait_for(4).await.len(), 4);
+    app.shutdown().await.expect("a clean end");
 }
 
 async fn a_redrive_goes_to_the_failed_group_while_it_runs(broker: Broker) {

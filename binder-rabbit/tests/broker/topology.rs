@@ -59,7 +59,9 @@ async fn a_queue_with_other_arguments_is_one_clear_permanent_error(broker: Broke
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(!error.is_retryable());
     let text = error.to_string();
-    assert!(text.contains(&queue) && text.contains("PRECONDITION_FAILED") && text.contains("x-max-length"), "{text}");
+    assert!(text.contains(&queue) && text.contains("`x-max-length` is 5, wanted is none"), "{text}");
+    let wanted = format!("(in all: x-dead-letter-exchange=DLX, x-dead-letter-routing-key={queue})");
+    assert!(text.contains(&wanted), "{text}");
 }
 
 async fn an_exchange_of_another_type_is_a_permanent_error(broker: Broker) {
@@ -74,6 +76,7 @@ async fn an_exchange_of_another_type_is_a_permanent_error(broker: Broker) {
     let binder = broker.binder();
     let error = binder.bind_producer(&ProducerBinding::new(&*destination)).await.expect_err("another type");
     assert!(!error.is_retryable() && error.to_string().contains(&destination), "{error}");
+    assert!(error.to_string().contains("`type` is fanout, wanted is topic"), "{error}");
     let mut binding = ProducerBinding::new(&*destination);
     binding.section = Section::new("producer.rabbit", json!({ "exchange-type": "fanout" }));
     producer_of(&binder, &binding).await;
