@@ -51,12 +51,22 @@ macro_rules! cases {
 
 /// Runs the cases; without a broker they show as ignored, on CI that is a failure.
 pub(crate) fn run(needs: &[&str], cases: Vec<Case>) {
-    run_if(true, needs, cases);
+    run_with(Arguments::from_args(), true, needs, cases);
 }
 
 /// Runs the cases if the broker is of the kind that they are about, else they show as ignored.
 pub(crate) fn run_if(fits: bool, needs: &[&str], cases: Vec<Case>) {
-    let arguments = Arguments::from_args();
+    run_with(Arguments::from_args(), fits, needs, cases);
+}
+
+/// Runs the cases one after the other, as [`run`] does.
+pub(crate) fn run_in_turn(needs: &[&str], cases: Vec<Case>) {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    run_with(arguments, true, needs, cases);
+}
+
+fn run_with(arguments: Arguments, fits: bool, needs: &[&str], cases: Vec<Case>) {
     let missing: Vec<_> = needs.iter().filter(|name| std::env::var(name).is_err()).collect();
     assert!(missing.is_empty() || std::env::var("CI").is_err(), "{missing:?} must be set on CI");
     let present = missing.is_empty() && fits;

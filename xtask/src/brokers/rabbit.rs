@@ -7,6 +7,7 @@
 use std::{
     fs,
     io::{Read, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -36,6 +37,7 @@ const MAPPER: &str = "mapper";
 const SECURE: &str = "tls";
 /// `guest:guest`, as HTTP wants it.
 const GUEST: &str = "Z3Vlc3Q6Z3Vlc3Q=";
+const TOOL: &str = "ctl";
 
 /// See the module's documentation.
 pub(crate) struct Rabbit {
@@ -68,9 +70,9 @@ pub(crate) fn variables(servers: &[(&Home, Ports)]) -> Vec<(&'static str, String
         ("RABBIT_URL", format!("amqp://guest:guest@{addresses}/%2f")),
         ("RABBIT_MANAGEMENT_URL", format!("http://guest:guest@127.0.0.1:{management}")),
     ];
-    if let [(home, ports)] = nodes.as_slice()
-        && ports.contains_key(SECURE)
-    {
+    let [(home, ports)] = nodes.as_slice() else { return variables };
+    variables.push(("RABBIT_CTL", home.join(TOOL).display().to_string()));
+    if ports.contains_key(SECURE) {
         variables.push(("RABBIT_TLS_URL", format!("amqps://guest:guest@localhost:{}/%2f", port(ports, SECURE))));
         variables.push(("RABBIT_CERTIFICATES", home.join(certificates::FOLDER).display().to_string()));
     }
@@ -141,6 +143,7 @@ impl Server for Rabbit {
         home.write("advanced.config", "[].\n")?;
         home.write("enabled_plugins", "[rabbitmq_management].\n")?;
         home.write(".erlang.cookie", "XTASK")?;
+        write_tool(home, self.node, mapper)?;
         let mark = home.path().to_string_lossy().into_owned();
         processes.push(home.spawn(&mut broker(self.node, home, ports, mapper)?, &mark)?);
         Ok(processes)
@@ -178,6 +181,21 @@ fn config(node: Option<Node>, home: &Home, ports: &Ports) -> Result<String> {
 
 fn node_name(node: Option<Node>) -> String {
     format!("{}@localhost", Node::name(node, "xtask"))
+}
+
+/// A program that runs `rabbitmqctl` against the broker, for tests that change what holds for all of it.
+fn write_tool(home: &Home, node: Option<Node>, mapper: u16) -> Result<()> {
+    let scripts = scripts().ok_or_else(|| Failure::setup("RabbitMQ is not installed"))?;
+    let path = home.write(TOOL, &tool(home.path(), &scripts, &node_name(node), mapper))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).context("cannot make a program of it")
+}
+
+fn tool(home: &Path, scripts: &Path, node: &str, mapper: u16) -> String {
+    let (home, scripts) = (home.display(), scripts.display());
+    format!(
+        "#!/bin/sh\nexport HOME='{home}' ERL_EPMD_PORT={mapper} RABBITMQ_NODENAME={node} RABBITMQ_CONF_ENV_FILE=/dev/null\n\
+         PATH='{scripts}':$PATH exec rabbitmqctl \"$@\"\n"
+    )
 }
 
 fn start_mapper(home: &Home, port: u16) -> Result<Process> {
@@ -275,6 +293,20 @@ mod tests {
     #[test]
     fn refusal_of_the_protocol_is_no_answer() {
         assert!(!is_connection_start(b"AMQP\x00\x00\x09\x01\x00\x00\x00"));
+    }
+
+    #[test]
+    fn the_tool_asks_the_node_that_was_started() {
+        let text = tool(Path::new("/a b"), Path::new("/sbin of it"), "xtask@localhost", 7);
+        assert!(text.contains("HOME='/a b' ERL_EPMD_PORT=7 RABBITMQ_NODENAME=xtask@localhost "), "{text}");
+        assert!(text.ends_with("PATH='/sbin of it':$PATH exec rabbitmqctl \"$@\"\n"), "{text}");
+    }
+
+    #[test]
+    fn a_single_node_has_a_tool_to_disturb_it_with() {
+        let home = Home::new("/x".into());
+        let found = variables(&[(&home, ports(&[(CLIENT, 5), (MANAGEMENT, 6)]))]);
+        assert!(found.contains(&("RABBIT_CTL", "/x/ctl".to_owned())), "{found:?}");
     }
 
     #[test]
