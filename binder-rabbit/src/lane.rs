@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use binder_core::binder::{Assignment, LaneId};
 use binder_core::{Error, ErrorKind, Result};
@@ -13,12 +14,16 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::error;
 use crate::link::Link;
 use crate::poll::start;
 use crate::topology::QueuePlan;
 use crate::view::Origin;
+
+/// How often a lane without a consumer looks whether its channel is still there: nothing else would tell it.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How a queue is read.
 #[derive(Debug)]
@@ -36,6 +41,7 @@ pub(crate) struct Lane {
     queue: String,
     channel: Channel,
     intake: Intake,
+    look: Pin<Box<Sleep>>,
     anonymous: bool,
     paused: bool,
     given_back: bool,
@@ -93,6 +99,7 @@ impl Reading {
             given_back: paused && !anonymous,
             kept: VecDeque::new(),
             intake,
+            look: Box::pin(sleep(LOOK)),
             ended: None,
             cancelled: Vec::new(),
             received: 0,
@@ -169,7 +176,12 @@ impl Lane {
     fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Result<Delivery, Ended>> {
         loop {
             match &mut self.intake {
-                Intake::Paused => return Poll::Pending,
+                Intake::Paused => {
+                    while self.look.as_mut().poll(context).is_ready() {
+                        self.look.as_mut().reset(Instant::now() + LOOK);
+                    }
+                    return Poll::Pending;
+                }
                 Intake::Opening(opening) => match opening.as_mut().poll(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(consumer)) => self.opened(consumer),

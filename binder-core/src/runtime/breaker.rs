@@ -70,6 +70,13 @@ impl Breaker {
         }
     }
 
+    /// Notes that a call was ended and says nothing; if it was the probe, there is another.
+    pub(crate) fn cancelled(&mut self) {
+        if self.probes() {
+            self.state = State::Probing { running: false };
+        }
+    }
+
     /// Notes calls that succeeded; answers whether that closed it.
     pub(crate) fn succeeded(&mut self, calls: usize) -> bool {
         match self.state {
@@ -169,6 +176,20 @@ mod tests {
         breaker.failed(now);
         breaker.succeeded(4);
         assert_eq!(breaker.failed(now), None, "one of the last four");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_was_ended_is_followed_by_another() {
+        let (mut breaker, now) = (breaker(), Instant::now());
+        (0..4).for_each(|_| drop(breaker.failed(now)));
+        breaker.tick(now + Duration::from_secs(10));
+        breaker.started();
+        assert!(breaker.holds(), "one is on its way");
+        breaker.cancelled();
+        assert!(!breaker.holds() && breaker.probes());
+        let mut closed = self::breaker();
+        closed.cancelled();
+        assert!(!closed.probes());
     }
 
     #[tokio::test(start_paused = true)]

@@ -213,7 +213,7 @@ where
                 () = tokio::time::sleep_until(deadline) => {}
                 received = self.consumer.recv_many(BATCH) => {
                     if let Received::Lost(lanes) = received? {
-                        self.work.forget(&lanes);
+                        self.work.lose(&lanes);
                         self.assigned.remove(&lanes);
                     }
                 }
@@ -241,7 +241,7 @@ fn take<F, Fut>(
         Received::Batch(view) => work.accept(&*view),
         Received::Assigned(lanes) => assigned.add(lanes),
         Received::Lost(lanes) => {
-            work.forget(&lanes);
+            work.lose(&lanes);
             assigned.remove(&lanes);
         }
         Received::Revoked(lanes) => {

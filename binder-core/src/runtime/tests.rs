@@ -545,6 +545,19 @@ async fn a_lost_lane_is_never_settled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_of_a_lost_lane_ends_before_its_message_comes_again() {
+    let mut bench = Bench::start(settings(), vec![parcel(1, "k", "wait"), parcel(2, "k", "ok")]);
+    bench.call().await;
+    let start = Instant::now();
+    bench.shared.push(Step::Lost(vec![LaneId(1)]));
+    let again = Parcel { token: Token { lane: LaneId(2), sequence: 1 }, ..parcel(1, "k", "ok") };
+    bench.shared.push(Step::Batch(vec![again]));
+    bench.shared.until(Told::Settle(2, 1)).await;
+    assert_eq!(start.elapsed().as_secs(), 0, "the old one holds its place no longer");
+    assert_eq!(bench.shared.told(), [Told::Settle(2, 1)], "and nothing of its lane was started");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_running_handlers_and_leaves_the_rest() {
     let mut bench = Bench::start(settings(), vec![parcel(1, "k", "sleep"), parcel(2, "k", "ok")]);
     bench.call().await;

@@ -464,6 +464,23 @@ where
         self.window.forget(lanes);
     }
 
+    /// Forgets lanes that are gone already. Their handlers end at their next `.await`, so that none of them runs beside the one that gets
+    /// the same message again.
+    #[cold]
+    pub(crate) fn lose(&mut self, lost: &[LaneId]) {
+        self.forget(lost);
+        for slot in 0..self.running.len() {
+            let is_lost = |running: &mut Running| lost.contains(&running.task.parcel.token.lane);
+            let Some(Running { task, .. }) = self.running[slot].take_if(is_lost) else { continue };
+            self.slots.cancel(slot);
+            self.lanes.advance(task.lane);
+            if let Some(breaker) = &mut self.breaker {
+                breaker.cancelled();
+                self.held = breaker.holds();
+            }
+        }
+    }
+
     /// Returns whether a handler runs for one of these lanes.
     pub(crate) fn runs_in(&self, lanes: &[LaneId]) -> bool {
         let running = self.running.iter().flatten().any(|running| lanes.contains(&running.task.parcel.token.lane));

@@ -4,7 +4,7 @@
 //! What is set here holds for the whole broker, so the cases are a program of their own, run one after the other, and set it back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use binder_core::binder::{Binder, BinderHealth, ProducerBinding, TrySend};
@@ -106,12 +106,13 @@ async fn a_handler_that_outlasts_the_broker_loses_nothing(broker: Broker) {
             Application::builder().config(config).binder("rabbit", binder_rabbit::factory()).build().expect("built");
         let channels = app.bind::<SinkBinding<u32>>().await.expect("bound");
         let (done_in, mut done) = mpsc::unbounded_channel();
-        let slow = Arc::new(AtomicBool::new(true));
+        let started = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&started);
         let handler = move |number: u32| {
-            let (done, slow) = (done_in.clone(), Arc::clone(&slow));
+            let (done, started) = (done_in.clone(), Arc::clone(&counted));
             async move {
-                if number == 1 && slow.swap(false, Ordering::SeqCst) {
-                    tokio::time::sleep(Duration::from_secs(4)).await;
+                if number == 1 && started.fetch_add(1, Ordering::SeqCst) == 0 {
+                    tokio::time::sleep(Duration::from_secs(100)).await;
                 }
                 let _ = done.send(number);
             }
@@ -122,10 +123,11 @@ async fn a_handler_that_outlasts_the_broker_loses_nothing(broker: Broker) {
         let binder = broker.binder();
         let producer = producer(&binder, &destination).await;
         assert!(send_in_order(&*producer, &numbers(4)).await.iter().all(Result::is_ok));
-        let mut seen = Vec::new();
-        while !(0..4).all(|number| seen.contains(&number)) {
-            seen.push(timeout(SOON, done.recv()).await.unwrap_or_else(|_| panic!("{seen:?}")).expect("it lives"));
+        for number in 0..4 {
+            let next = timeout(SOON, done.recv()).await.unwrap_or_else(|_| panic!("no {number}"));
+            assert_eq!(next, Some(number), "the old handler of 1 is gone, the new one goes first");
         }
+        assert_eq!(started.load(Ordering::SeqCst), 2);
         let raw = broker.raw().await;
         raw.wait_for(&format!("{destination}.g"), |seen| seen.is_some_and(|(waiting, _)| waiting == 0)).await;
         timeout(SOON, async {
