@@ -25,7 +25,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use handler::HandlerError;
 pub use message::Message;
 pub use runtime::{
-    Application, ApplicationBuilder, BindingControl, BindingHealth, BindingState, Health, Hooks, every, shutdown_signal,
+    Application, ApplicationBuilder, BindingControl, BindingHealth, BindingState, Health, Hooks, Transaction, every,
+    shutdown_signal,
 };
 
 /// What goes around every handler and every send.
@@ -59,7 +60,7 @@ pub mod prelude {
     pub use crate::message::{Headers, Message};
     pub use crate::route::Otherwise::{DeadLetter, Ignore};
     pub use crate::route::{header, predicate};
-    pub use crate::{Application, Binding, Error, ErrorKind, every, shutdown_signal};
+    pub use crate::{Application, Binding, Error, ErrorKind, Transaction, every, shutdown_signal};
 }
 
 /// What generated code refers to; not for people.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use binder_core::binder::{
     Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterPass,
     DeadLetterSink, DeadLetterStore, Delay, DelaySink, Producer, ProducerBinding, Purpose, Seek, SharedBinder, Status,
-    Transactions,
+    Transactions, Transactor,
 };
 use binder_core::config::{HeaderMode, Provision, Start};
 use binder_core::{Error, ErrorKind, Result};
@@ -33,7 +33,8 @@ use crate::rebalance::Group;
 use crate::returned::{self, Return};
 use crate::sender::Sender;
 use crate::store::Pass;
-use crate::{error, membership, settings};
+use crate::transaction::KafkaTransactor;
+use crate::{error, membership, settings, transaction};
 
 /// How long a dead letter may take.
 const DEAD_LETTER_PATIENCE: Duration = Duration::from_secs(30);
@@ -62,6 +63,7 @@ impl KafkaBinder {
         capability.delay = true;
         capability.dead_letter_store = true;
         capability.seek = true;
+        capability.transactions = true;
         capability
     }
 
@@ -209,6 +211,14 @@ impl KafkaBinder {
         Ok(KafkaProducer::new(sender, Arc::clone(&self.shared), binding, partitions))
     }
 
+    /// Opens a client with transactions. Its id is its own: see `docs/adr/0015-transactions-hold-what-is-ready.md`.
+    async fn open_transactor(&self, own: &Settings, what: &str, link: Link) -> Result<KafkaTransactor> {
+        let mut config = settings::sender(&self.properties, own, DEAD_LETTER_PATIENCE);
+        let prefix = &self.properties.transactional_id_prefix;
+        transaction::set(&mut config, &format!("{prefix}.{what}.{}", Uuid::new_v4().simple()));
+        KafkaTransactor::open(config, link, Arc::clone(&self.shared)).await
+    }
+
     fn check_open(&self) -> Result<()> {
         if self.shared.is_closed() {
             return Err(
@@ -328,7 +338,7 @@ impl Binder for KafkaBinder {
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {
-        None
+        Some(self)
     }
 }
 
@@ -339,6 +349,16 @@ impl Delay for KafkaBinder {
         let sender = Sender::new(&config, DEAD_LETTER_WINDOW, self.link(&binding.channel, &binding.status))?;
         let group = binding.group.clone().unwrap_or_default();
         Ok(Arc::new(KafkaDelays { sender, group }))
+    }
+}
+
+#[async_trait]
+impl Transactions for KafkaBinder {
+    async fn open(&self) -> Result<Box<dyn Transactor>> {
+        self.check_open()?;
+        let link = Link::new(&self.name, "transactions".into(), &self.shared, None);
+        let transactor = self.open_transactor(&Settings::default(), &self.name, link).await;
+        Ok(Box::new(transactor.map_err(|error| self.failed(error, "transactions"))?))
     }
 }
 

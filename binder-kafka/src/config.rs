@@ -27,6 +27,9 @@ pub struct KafkaProperties {
     pub min_partition_count: u32,
     /// Replicas of topics created by this binder. Default: the broker's.
     pub replication_factor: Option<u16>,
+    /// What the `transactional.id` of every client with transactions begins with; the broker's rules may allow ids by their beginning. Each
+    /// client adds what makes it the only one. Default: `stream`.
+    pub transactional_id_prefix: String,
 }
 
 impl Default for KafkaProperties {
@@ -38,6 +41,7 @@ impl Default for KafkaProperties {
             configuration: Settings::default(),
             min_partition_count: 1,
             replication_factor: None,
+            transactional_id_prefix: "stream".to_owned(),
         }
     }
 }

@@ -36,6 +36,7 @@ mod settings;
 mod store;
 #[cfg(feature = "tls")]
 mod tls;
+mod transaction;
 mod view;
 
 pub use binder::{KafkaBinder, factory};

@@ -38,7 +38,7 @@ const OWNED: [(&str, &str); 25] = [
     ("compression.type", "set `producer.kafka.compression`"),
     ("compression.codec", "set `producer.kafka.compression`"),
     ("partitioner", "the binder's producers partition as Java does"),
-    ("transactional.id", "transactions are not supported yet"),
+    ("transactional.id", "set `transactional-id-prefix` of the binder"),
 ];
 
 /// Refuses settings that are ours; `section` is where they stand.

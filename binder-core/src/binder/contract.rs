@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{BinderHealth, Consumer, DeadLetterStore, Delay, Producer, Status};
+use super::{BinderHealth, Consumer, DeadLetterStore, Delay, Producer, Status, Transactions};
 use crate::Result;
 use crate::config::{ConsumerProperties, ProducerProperties, Provision, Section};
 use crate::message::ContentType;
@@ -25,7 +25,7 @@ pub struct Capability {
     pub delay: bool,
     /// Dead letters can be listed and sent back: [`Binder::dead_letter_store`].
     pub dead_letter_store: bool,
-    /// Exactly once: [`Binder::transactions`].
+    /// Messages can be published together or not at all: [`Binder::transactions`].
     pub transactions: bool,
     /// A message that nobody takes is reported.
     pub unroutable: bool,
@@ -191,9 +191,6 @@ pub trait Binder: fmt::Debug + Send + Sync + 'static {
 /// Moving a group's position. It has no methods: a consumer is owned by one task, which alone can stop the intake and move it, so the work
 /// is [`Consumer::seek`]. That a binder returns one says that its consumers can.
 pub trait Seek: Send + Sync {}
-
-/// Transactions over what is received and sent. Has no methods yet.
-pub trait Transactions: Send + Sync {}
 
 /// A binder that several applications and bindings share.
 ///

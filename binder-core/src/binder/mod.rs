@@ -15,11 +15,11 @@ mod producer;
 mod receipts;
 mod seek;
 mod status;
+mod transactions;
 
 pub use consumer::{Assignment, BatchView, Consumer, LaneId, Metadata, Native, Received, Token};
 pub use contract::{
     Binder, BinderContext, BinderFactory, Capability, ConsumerBinding, Instance, ProducerBinding, Seek, SharedBinder,
-    Transactions,
 };
 pub use dead_letter_store::{
     ATTEMPTS, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, Purpose, REDRIVE_COUNT,
@@ -31,3 +31,4 @@ pub use producer::{DeadLetter, DeadLetterSink, Producer, TrySend};
 pub use receipts::{BatchFailures, Receipt, Receipts, Slot};
 pub use seek::SeekTo;
 pub use status::{BinderHealth, Status};
+pub use transactions::{CommitError, TransactionPart, Transactions, Transactor};

@@ -167,6 +167,15 @@ impl OutputCore {
         Ok(partition_of(hash, count))
     }
 
+    pub(crate) fn binder(&self) -> &SharedBinder {
+        &self.binder
+    }
+
+    /// Returns whether the binder can publish in a transaction.
+    pub(crate) fn has_transactions(&self) -> bool {
+        self.binder.transactions().is_some()
+    }
+
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.binding.properties.send_timeout
     }

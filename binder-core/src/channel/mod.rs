@@ -9,6 +9,7 @@ mod output;
 mod partition;
 mod ready_made;
 mod send_all;
+mod transactional;
 
 pub(crate) use self::core::OutputCore;
 pub use input::{Input, Pulled};

@@ -143,6 +143,10 @@ impl<T> Output<T> {
     pub(super) fn has_layers(&self) -> bool {
         !self.layers.is_empty()
     }
+
+    pub(super) fn layers(&self) -> &Layers {
+        &self.layers
+    }
 }
 
 impl<T: Encode> Output<T> {

@@ -52,6 +52,7 @@ mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,7 +87,7 @@ impl MemoryBinder {
         seek: true,
         delay: true,
         dead_letter_store: true,
-        transactions: false,
+        transactions: true,
         unroutable: false,
         durable: false,
     };
@@ -194,7 +195,7 @@ impl Binder for MemoryBinder {
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {
-        None
+        Some(self)
     }
 }
 

@@ -16,6 +16,7 @@ use super::layer::Layer;
 use super::opener::Opener;
 use super::state::{BindingHealth, BindingState, Command, Health};
 use super::supply::SupplierStop;
+use super::transaction::Publishers;
 use crate::binder::{BinderFactory, SharedBinder};
 use crate::binding::{Binding, Declare, Direction, Open};
 use crate::channel::OutputCore;
@@ -92,6 +93,7 @@ impl ApplicationBuilder {
             shutdown_timeout: resolved.stream.shutdown_timeout,
             binders: Mutex::default(),
             registry: Mutex::default(),
+            publishers: Mutex::default(),
             started: AtomicBool::new(false),
         })))
     }
@@ -145,6 +147,7 @@ pub(super) struct Shared {
     pub(super) stand_in: Option<Arc<dyn BinderFactory>>,
     pub(super) binders: Mutex<HashMap<String, SharedBinder>>,
     pub(super) registry: Mutex<Registry>,
+    pub(super) publishers: Mutex<Publishers>,
     shutdown_timeout: Duration,
     started: AtomicBool,
 }
@@ -310,6 +313,8 @@ impl Application {
             }
             input.abort();
         }
+        let publishers = lock(&self.0.publishers).close();
+        publishers.end(patience).await;
         for (output, _) in &outputs {
             output.close(patience).await;
         }
@@ -328,6 +333,7 @@ impl Application {
         registry.suppliers.drain(..).filter_map(|supplier| supplier.task).for_each(|task| task.abort());
         registry.inputs.drain(..).for_each(|input| input.abort());
         registry.outputs.drain(..).for_each(|(output, _)| output.abort());
+        lock(&self.0.publishers).abort();
         lock(&self.0.binders).clear();
     }
 

@@ -453,7 +453,7 @@ async fn within<R>(patience: Option<Duration>, call: impl Future<Output = R>) ->
 }
 
 /// Makes the same error for another item.
-fn copy(error: &Error) -> Error {
+pub(super) fn copy(error: &Error) -> Error {
     let mut copy = Error::new(error.kind(), error.message().to_owned());
     if let Some(name) = error.returned_type() {
         copy = copy.returned_as(name);

@@ -28,6 +28,7 @@ mod signal;
 mod slots;
 mod state;
 mod supply;
+mod transaction;
 mod window;
 mod work;
 
@@ -44,6 +45,8 @@ pub use signal::shutdown_signal;
 pub use state::{BindingHealth, BindingState, Health};
 pub(crate) use state::{Command, StateCell};
 pub use supply::every;
+pub(crate) use transaction::Buffer;
+pub use transaction::Transaction;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ mod secure;
 mod seeking;
 #[path = "../support/mod.rs"]
 mod support;
+mod transactions;
 mod wire;
 
 fn main() {
@@ -26,5 +27,6 @@ fn main() {
     cases.extend(members::cases(ready));
     cases.extend(handling::cases(ready));
     cases.extend(seeking::cases(ready));
+    cases.extend(transactions::cases(ready));
     libtest_mimic::run(&arguments, cases).exit();
 }

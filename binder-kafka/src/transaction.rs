@@ -1,0 +1,434 @@
+//! Transactions: a client that publishes one after the other.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use binder_core::binder::{CommitError, Outgoing, ProducerBinding, TransactionPart, Transactor};
+use binder_core::config::HeaderMode;
+use binder_core::message::Headers;
+use binder_core::{Error, ErrorKind, Result};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::util::Timeout;
+use rdkafka::{ClientConfig, TopicPartitionList};
+
+use crate::error::from_kafka;
+use crate::headers;
+use crate::link::{Link, Shared, lock};
+use crate::provision::blocking;
+
+/// How long the broker may take over one transaction, after which it is aborted by itself. It holds what is ready to be sent, never the time of
+/// a handler, so it can be short: after a crash readers wait that long.
+const TIMEOUT: Duration = Duration::from_secs(15);
+const _: () = assert!(usize::BITS >= u64::BITS, "number and index travel in the word that librdkafka gives back");
+
+const POLL: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(100);
+const MOST_PURGED: u32 = 10;
+
+/// What becomes of the records of a transaction.
+struct Outcome {
+    /// Which transaction it is; answers of an earlier one may come late.
+    number: AtomicU32,
+    failures: Mutex<Vec<(usize, KafkaError)>>,
+    link: Link,
+}
+
+impl Outcome {
+    fn begin(&self) {
+        self.number.fetch_add(1, SeqCst);
+        lock(&self.failures).clear();
+    }
+
+    /// Returns the word that comes back with the answer.
+    fn word(&self, index: usize) -> usize {
+        index << u32::BITS | self.number.load(SeqCst) as usize
+    }
+}
+
+impl ClientContext for Outcome {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.link.on_log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.link.on_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Outcome {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, word: usize) {
+        let index = word >> u32::BITS;
+        match result {
+            Ok(_) => self.link.worked(),
+            Err((cause, _)) if word == self.word(index) => lock(&self.failures).push((index, cause.clone())),
+            Err(_) => {}
+        }
+    }
+}
+
+type Client = BaseProducer<Outcome>;
+
+/// Offsets that move with a transaction, and the member that moves them.
+pub(crate) type Positions = (TopicPartitionList, ConsumerGroupMetadata);
+
+/// Why a transaction is not committed.
+struct Failure {
+    cause: KafkaError,
+    end: End,
+}
+
+/// How a failed transaction has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Aborted,
+    /// Nobody will commit it; the broker aborts it when its time is over, or when the next client of this id asks.
+    Left,
+    /// The broker was asked to commit it and has not answered.
+    Unknown,
+}
+
+/// A transactional client, made anew when it is of no use any more.
+pub(crate) struct KafkaTransactor {
+    config: ClientConfig,
+    timeout: Duration,
+    link: Link,
+    shared: Arc<Shared>,
+    client: Option<Arc<Client>>,
+}
+
+/// Makes the settings of a client that sends those of one with transactions.
+pub(crate) fn set(config: &mut ClientConfig, id: &str) {
+    let timeout = timeout(config).as_millis().to_string();
+    // the longer of the two must not be that of a message
+    config.set("transaction.timeout.ms", &timeout).set("message.timeout.ms", &timeout);
+    config.set("transactional.id", id).set("linger.ms", "0");
+}
+
+fn timeout(config: &ClientConfig) -> Duration {
+    let set = config.get("transaction.timeout.ms").and_then(|text| text.trim().parse().ok());
+    set.map_or(TIMEOUT, Duration::from_millis)
+}
+
+impl KafkaTransactor {
+    /// Connects; `config` has been through [`set`].
+    pub(crate) async fn open(config: ClientConfig, link: Link, shared: Arc<Shared>) -> Result<Self> {
+        let mut transactor = Self { timeout: timeout(&config), config, link, shared, client: None };
+        transactor.client().await?;
+        Ok(transactor)
+    }
+
+    /// Returns the client. A new one first ends what the one before has left open; its id is the same.
+    async fn client(&mut self) -> Result<Arc<Client>> {
+        if self.shared.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the binder is closed"));
+        }
+        if let Some(client) = &self.client {
+            return Ok(Arc::clone(client));
+        }
+        let outcome = Outcome { number: AtomicU32::new(0), failures: Mutex::default(), link: self.link.clone() };
+        let client = Client::from_config_and_context(&self.config, outcome);
+        let client = Arc::new(client.map_err(|cause| from_kafka(cause, None))?);
+        let (opened, patience) = (Arc::clone(&client), self.timeout);
+        let begun = blocking(move || {
+            let deadline = Instant::now() + patience;
+            while_polling(&opened, || again(deadline, |left| opened.init_transactions(left)))
+        });
+        begun.await?.map_err(|cause| self.link.fail(cause))?;
+        self.client = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Publishes parts, and moves positions with them.
+    pub(crate) async fn publish(
+        &mut self,
+        parts: &[TransactionPart<'_>],
+        positions: &Arc<Vec<Positions>>,
+    ) -> Result<(), CommitError> {
+        let (mut one_by_one, mut purged) = (false, 0);
+        loop {
+            match self.try_publish(parts, positions, one_by_one).await {
+                // the broker refuses records together that came together, so the one that it means is found by sending each for itself
+                Err(CommitError::Refused { error, .. }) if error.kind() == ErrorKind::TooLarge && !one_by_one => {
+                    one_by_one = true;
+                }
+                // the client clears its queues for the transaction before, and may take what is new along
+                Err(CommitError::Aborted(error)) if self.was_purged(&error) && purged < MOST_PURGED => {
+                    purged += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn was_purged(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::Closed && !self.shared.is_closed()
+    }
+
+    async fn try_publish(
+        &mut self,
+        parts: &[TransactionPart<'_>],
+        positions: &Arc<Vec<Positions>>,
+        one_by_one: bool,
+    ) -> Result<(), CommitError> {
+        let client = self.client().await.map_err(CommitError::Aborted)?;
+        client.context().begin();
+        let produced = match client.begin_transaction() {
+            Ok(()) => self.produce_all(&client, parts, one_by_one).await,
+            Err(cause) => Err(cause),
+        };
+        let ended = match produced {
+            Ok(()) => self.finish(&client, Arc::clone(positions)).await,
+            Err(cause) => self.abort(&client, cause).await,
+        };
+        ended.map_err(|failure| self.fail(&client, parts, failure))
+    }
+
+    async fn produce_all(
+        &self,
+        client: &Arc<Client>,
+        parts: &[TransactionPart<'_>],
+        one_by_one: bool,
+    ) -> Result<(), KafkaError> {
+        let mut index = 0;
+        for part in parts {
+            let common = headers_of(part.binding);
+            for message in part.messages.iter() {
+                while let Err(cause) = produce(client, part.binding, common.as_ref(), &message, index) {
+                    if cause.rdkafka_error_code() != Some(Code::QueueFull) {
+                        lock(&client.context().failures).insert(0, (index, cause.clone()));
+                        return Err(cause);
+                    }
+                    let full = Arc::clone(client);
+                    // a join error is a panic of `poll`, which has none
+                    let _ = blocking(move || full.poll(POLL)).await;
+                }
+                if one_by_one {
+                    self.flush(client).await?;
+                }
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&self, client: &Arc<Client>) -> Result<(), KafkaError> {
+        let (flushed, patience) = (Arc::clone(client), self.timeout);
+        let confirmed = blocking(move || confirm(&flushed, Instant::now() + patience));
+        confirmed.await.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    async fn finish(&self, client: &Arc<Client>, positions: Arc<Vec<Positions>>) -> Result<(), Failure> {
+        let (finished, patience) = (Arc::clone(client), self.timeout);
+        let ended = blocking(move || finish(&finished, &positions, Instant::now() + patience));
+        ended.await.unwrap_or(Err(Failure { cause: KafkaError::Canceled, end: End::Unknown }))
+    }
+
+    async fn abort(&self, client: &Arc<Client>, cause: KafkaError) -> Result<(), Failure> {
+        let (aborted, patience) = (Arc::clone(client), self.timeout);
+        let ended = blocking(move || abort(&aborted, cause, Instant::now() + patience));
+        Err(ended.await.unwrap_or(Failure { cause: KafkaError::Canceled, end: End::Left }))
+    }
+
+    #[cold]
+    fn fail(&mut self, client: &Client, parts: &[TransactionPart<'_>], failure: Failure) -> CommitError {
+        let failures = std::mem::take(&mut *lock(&client.context().failures));
+        let Failure { cause, end } = failure;
+        if end != End::Aborted || client.client().fatal_error().is_some() {
+            // the next one, of the same id, has the broker decide what this one has left
+            self.let_go();
+        }
+        if end == End::Unknown {
+            let error = Error::new(ErrorKind::Timeout, "the broker did not say whether the transaction is committed");
+            return CommitError::Unknown(error.with_source(cause));
+        }
+        let refused = failures.into_iter().find(|(_, cause)| is_of_message(cause));
+        if let Some((index, cause)) = refused
+            && let Some((part, message)) = place_of(parts, index)
+        {
+            let destination = parts[part].binding.destination.as_str();
+            let error = self.link.fail(cause).with_context("destination", destination);
+            return CommitError::Refused { part, message, error };
+        }
+        let error = self.link.fail(cause);
+        // whatever else it is, it is not about what was sent: the same may succeed in a transaction of its own
+        CommitError::Aborted(if is_denied(&error) { error } else { error.retryable() })
+    }
+}
+
+impl KafkaTransactor {
+    /// Drops the client, on a thread of its own: that blocks.
+    fn let_go(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        if let Err(cause) = std::thread::Builder::new().name("kafka-leave".to_owned()).spawn(move || drop(client)) {
+            tracing::warn!("no thread to drop a producer in: {cause}");
+        }
+    }
+}
+
+impl Drop for KafkaTransactor {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+#[async_trait]
+impl Transactor for KafkaTransactor {
+    async fn commit(&mut self, parts: &[TransactionPart<'_>]) -> Result<(), CommitError> {
+        self.publish(parts, &Arc::default()).await
+    }
+}
+
+impl fmt::Debug for KafkaTransactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaTransactor").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+/// Returns the headers of a message that has none of its own.
+fn headers_of(binding: &ProducerBinding) -> Option<OwnedHeaders> {
+    let written = || headers::write(&binding.content_type, &Headers::new());
+    (binding.properties.header_mode != HeaderMode::None).then(written)
+}
+
+fn produce(
+    client: &Client,
+    binding: &ProducerBinding,
+    common: Option<&OwnedHeaders>,
+    message: &Outgoing<'_>,
+    index: usize,
+) -> Result<(), KafkaError> {
+    let is_common = message.headers.is_empty() && *message.content_type == binding.content_type;
+    let headers = common.map(|common| match is_common {
+        true => common.clone(),
+        false => headers::write(message.content_type, message.headers),
+    });
+    let partition = message.partition.map(i32::try_from).transpose();
+    let sent = client.send(BaseRecord {
+        topic: &binding.destination,
+        partition: partition.map_err(|_| KafkaError::MessageProduction(Code::UnknownPartition))?,
+        payload: message.payload,
+        key: message.key,
+        timestamp: None,
+        headers,
+        delivery_opaque: client.context().word(index),
+    });
+    sent.map_err(|(cause, _)| cause)
+}
+
+/// Has all records confirmed, moves the positions, and commits. Blocks.
+fn finish(client: &Client, positions: &[Positions], deadline: Instant) -> Result<(), Failure> {
+    if let Err(cause) = prepare(client, positions, deadline) {
+        return Err(abort(client, cause, deadline));
+    }
+    again(deadline, |left| client.commit_transaction(left)).map_err(|cause| match &cause {
+        KafkaError::Transaction(error) if error.txn_requires_abort() => abort(client, cause, deadline),
+        _ => Failure { cause, end: End::Unknown },
+    })
+}
+
+fn prepare(client: &Client, positions: &[Positions], deadline: Instant) -> Result<(), KafkaError> {
+    confirm(client, deadline)?;
+    positions.iter().try_for_each(|(offsets, member)| {
+        again(deadline, |left| client.send_offsets_to_transaction(offsets, member, left))
+    })
+}
+
+/// Waits until the broker has taken all records.
+fn confirm(client: &Client, deadline: Instant) -> Result<(), KafkaError> {
+    again(deadline, |left| client.flush(left))?;
+    let failed = lock(&client.context().failures).first().map(|(_, cause)| cause.clone());
+    let fatal = client.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
+    fatal.or(failed).map_or(Ok(()), Err)
+}
+
+/// Aborts, if the client can still do so. Blocks.
+fn abort(client: &Client, cause: KafkaError, deadline: Instant) -> Failure {
+    let aborted = while_polling(client, || again(deadline, |left| client.abort_transaction(left)));
+    let end = match aborted {
+        Ok(()) => End::Aborted,
+        Err(second) => {
+            tracing::debug!(link = ?client.context().link, "a transaction is left to the broker: {second}");
+            End::Left
+        }
+    };
+    Failure { cause, end }
+}
+
+/// Calls until it is done, has failed for good, or it is late.
+fn again(deadline: Instant, call: impl Fn(Timeout) -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match call(Timeout::After(left.max(POLL))) {
+            Err(cause) if may_be_called_again(&cause) && Instant::now() < deadline => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+}
+
+fn may_be_called_again(cause: &KafkaError) -> bool {
+    match cause {
+        KafkaError::Transaction(error) => error.is_retriable(),
+        KafkaError::Flush(code) => *code == Code::OperationTimedOut,
+        _ => false,
+    }
+}
+
+/// Serves the client's events during a call that waits for them and does not serve them itself.
+fn while_polling<R>(client: &Client, call: impl FnOnce() -> R) -> R {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                client.poll(POLL);
+            }
+        });
+        let result = call();
+        done.store(true, SeqCst);
+        result
+    })
+}
+
+/// Returns whether a record failed for what it is, and not with its transaction.
+fn is_of_message(cause: &KafkaError) -> bool {
+    matches!(
+        cause.rdkafka_error_code(),
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::MessageBatchTooLarge
+                | Code::InvalidMessageSize
+                | Code::UnknownPartition
+                | Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
+                | Code::TopicAuthorizationFailed
+                | Code::InvalidRecord
+                | Code::InvalidTimestamp
+                | Code::InvalidMessage
+                | Code::PolicyViolation
+        )
+    )
+}
+
+fn is_denied(error: &Error) -> bool {
+    error.kind() == ErrorKind::Refused && !error.is_retryable()
+}
+
+/// Returns part and message of a record.
+fn place_of(parts: &[TransactionPart<'_>], index: usize) -> Option<(usize, usize)> {
+    let mut first = 0;
+    parts.iter().enumerate().find_map(|(part, known)| {
+        let message = index.checked_sub(first).filter(|message| *message < known.messages.len());
+        first += known.messages.len();
+        message.map(|message| (part, message))
+    })
+}

@@ -1,0 +1,236 @@
+//! Transactions of producers.
+
+use std::time::{Duration, Instant};
+
+use binder_core::config::Config;
+use binder_core::message::Message;
+use binder_core::prelude::*;
+use libtest_mimic::Trial;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::support::*;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn cases(ready: bool) -> Vec<Trial> {
+    vec![
+        case("a_transaction_is_published_as_one", ready, a_transaction_is_published_as_one),
+        case("what_failed_is_never_sent", ready, what_failed_is_never_sent),
+        case("concurrent_callers_share_transactions", ready, concurrent_callers_share_transactions),
+        case("a_refused_message_fails_its_caller_only", ready, a_refused_message_fails_its_caller_only),
+        case("a_fenced_producer_is_made_anew", ready, a_fenced_producer_is_made_anew),
+    ]
+}
+
+#[derive(Debug, Binding)]
+struct Channels {
+    #[output("invoices")]
+    invoices: Output<String>,
+    #[output("audit")]
+    audit: Output<String>,
+}
+
+/// An application that publishes to `<name>` and `<name>-audit`, with transactional ids that begin with the name.
+fn application(name: &str, producer: &str) -> Application {
+    let broker = url().expect("checked before");
+    let text = format!(
+        "stream: {{
+            bindings: {{
+                invoices: {{ destination: {name}, content-type: text/plain, producer: {{ {producer} }} }},
+                audit: {{ destination: {name}-audit, content-type: text/plain }}
+            }},
+            binders: {{ kafka: {{ type: kafka, brokers: '{broker}', transactional-id-prefix: {name} }} }}
+        }}"
+    );
+    let config = Config::builder().yaml(&text).build().expect("the configuration is right");
+    Application::builder().config(config).binder("kafka", binder_kafka::factory()).build().expect("it builds")
+}
+
+fn reader(isolation: &str) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", url().expect("checked before")).set("group.id", "raw");
+    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true").set("fetch.wait.max.ms", "50");
+    config.set("isolation.level", isolation).create().unwrap()
+}
+
+/// What a reader of partition 0 sees from its beginning to its end: key, payload and offset.
+pub(crate) async fn seen(topic: &str, isolation: &'static str) -> Vec<(Option<Vec<u8>>, Vec<u8>, i64)> {
+    let topic = topic.to_owned();
+    let read = move || {
+        let client = reader(isolation);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+        client.assign(&list).unwrap();
+        let (begun, mut read) = (Instant::now(), Vec::new());
+        while begun.elapsed() < PATIENCE {
+            match client.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let payload = message.payload().unwrap_or_default().to_vec();
+                    read.push((message.key().map(<[u8]>::to_vec), payload, message.offset()));
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return read,
+                Some(Err(cause)) => panic!("{cause}"),
+                None => {}
+            }
+        }
+        panic!("{topic} has no end");
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+pub(crate) async fn seen_texts(topic: &str, isolation: &'static str) -> Vec<String> {
+    seen(topic, isolation).await.into_iter().map(|(_, payload, _)| String::from_utf8(payload).unwrap()).collect()
+}
+
+/// Returns the offset behind the last record of partition 0, markers of transactions included.
+async fn end(topic: &str) -> i64 {
+    let topic = topic.to_owned();
+    let ask = move || reader("read_uncommitted").fetch_watermarks(&topic, 0, PATIENCE).unwrap().1;
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+async fn a_transaction_is_published_as_one() {
+    let name = unique("one");
+    let app = application(&name, "");
+    let channels = app.bind::<Channels>().await.unwrap();
+    app.transaction(async |tx| {
+        tx.send(&channels.invoices, &"a".to_owned()).await?;
+        tx.send_message(&channels.invoices, Message::new("b".to_owned()).with_key("k")).await?;
+        tx.send(&channels.audit, &"c".to_owned()).await?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(seen_texts(&name, "read_committed").await, ["a", "b"]);
+    assert_eq!(seen(&name, "read_committed").await[1].0.as_deref(), Some(&b"k"[..]));
+    assert_eq!(seen_texts(&format!("{name}-audit"), "read_committed").await, ["c"]);
+    assert_eq!((end(&name).await, end(&format!("{name}-audit")).await), (3, 2), "each with one marker");
+    app.shutdown().await.unwrap();
+}
+
+async fn what_failed_is_never_sent() {
+    let name = unique("failed");
+    let app = application(&name, "");
+    let channels = app.bind::<Channels>().await.unwrap();
+    let failed = app.transaction(async |tx| {
+        tx.send(&channels.invoices, &"a".to_owned()).await?;
+        Err::<(), _>(HandlerError::permanent("no stock"))
+    });
+    failed.await.expect_err("it failed");
+    app.transaction(async |tx| Ok(tx.send(&channels.invoices, &"b".to_owned()).await?)).await.unwrap();
+    assert_eq!(seen_texts(&name, "read_uncommitted").await, ["b"]);
+    app.shutdown().await.unwrap();
+}
+
+async fn concurrent_callers_share_transactions() {
+    const CALLERS: usize = 200;
+    let name = unique("share");
+    let app = application(&name, "");
+    let channels = app.bind::<Channels>().await.unwrap();
+    let publish = |number: usize| {
+        let (app, invoices) = (&app, &channels.invoices);
+        app.transaction(async move |tx| {
+            tx.send(invoices, &format!("{number} first")).await?;
+            tx.send(invoices, &format!("{number} second")).await?;
+            Ok(())
+        })
+    };
+    publish(0).await.unwrap();
+    let begun = Instant::now();
+    let done = futures::future::join_all((1..=CALLERS).map(publish)).await;
+    let took = begun.elapsed();
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    let mut texts = seen_texts(&name, "read_committed").await;
+    texts.sort();
+    let both = |number| [format!("{number} first"), format!("{number} second")];
+    let mut expected: Vec<_> = (0..=CALLERS).flat_map(both).collect();
+    expected.sort();
+    assert_eq!(texts, expected);
+    let markers = end(&name).await - 2 * (CALLERS as i64 + 1);
+    assert!(markers <= 10, "{markers} transactions for {CALLERS} callers in {took:?}");
+    app.shutdown().await.unwrap();
+}
+
+async fn a_refused_message_fails_its_caller_only() {
+    let name = unique("refused");
+    let app = application(&name, "kafka: { topic: { properties: { max.message.bytes: 4000 } } }");
+    let channels = app.bind::<Channels>().await.unwrap();
+    // so that the client is there and the callers meet in one transaction
+    app.transaction(async |tx| Ok(tx.send(&channels.invoices, &"before".to_owned()).await?)).await.unwrap();
+    let publish = |text: String| {
+        let (app, invoices) = (&app, &channels.invoices);
+        app.transaction(async move |tx| Ok(tx.send(invoices, &text).await?))
+    };
+    let texts = ["a".to_owned(), "b".to_owned(), "x".repeat(10_000), "c".to_owned()];
+    let done = futures::future::join_all(texts.map(publish)).await;
+    let kinds: Vec<_> = done.into_iter().map(|done| done.err().map(|error| error.kind())).collect();
+    assert_eq!(kinds, [None, None, Some(ErrorKind::TooLarge), None]);
+    let mut committed = seen_texts(&name, "read_committed").await;
+    committed.sort();
+    assert_eq!(committed, ["a", "b", "before", "c"]);
+    app.shutdown().await.unwrap();
+}
+
+/// Returns the transactional ids with this beginning that the broker knows.
+pub(crate) async fn transactional_ids(prefix: &str) -> Vec<String> {
+    let prefix = prefix.to_owned();
+    let read = move || {
+        let client = reader("read_uncommitted");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset("__transaction_state", 0, Offset::Beginning).unwrap();
+        client.assign(&list).unwrap();
+        let (begun, mut found) = (Instant::now(), Vec::new());
+        while begun.elapsed() < PATIENCE {
+            match client.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    // a version and a length of two bytes each, then the id
+                    let id = message.key().and_then(|key| key.get(4..)).unwrap_or_default();
+                    let id = String::from_utf8_lossy(id).into_owned();
+                    if id.starts_with(&prefix) && !found.contains(&id) {
+                        found.push(id);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return found,
+                Some(Err(cause)) => panic!("{cause}"),
+                None => {}
+            }
+        }
+        panic!("the broker's transactions have no end");
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+/// Begins to use a transactional id: who had it before is fenced.
+pub(crate) async fn fence(id: String) {
+    let begin = move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", url().expect("checked before")).set("transactional.id", &id);
+        let client: BaseProducer = config.create().unwrap();
+        client.init_transactions(PATIENCE).unwrap();
+    };
+    tokio::task::spawn_blocking(begin).await.unwrap();
+}
+
+async fn a_fenced_producer_is_made_anew() {
+    let name = unique("fenced");
+    let app = application(&name, "");
+    let channels = app.bind::<Channels>().await.unwrap();
+    let publish = |text: &'static str| {
+        let (app, invoices) = (&app, &channels.invoices);
+        app.transaction(async move |tx| Ok(tx.send(invoices, &text.to_owned()).await?))
+    };
+    publish("before").await.unwrap();
+    let ids = transactional_ids(&name).await;
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    for text in ["first", "second"] {
+        fence(ids[0].clone()).await;
+        publish(text).await.unwrap();
+    }
+    assert_eq!(seen_texts(&name, "read_committed").await, ["before", "first", "second"]);
+    assert_eq!(transactional_ids(&name).await, ids, "it keeps its id");
+    app.shutdown().await.unwrap();
+}
