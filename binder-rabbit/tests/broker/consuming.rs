@@ -18,6 +18,7 @@ pub(crate) fn cases() -> Vec<Case> {
         several_destinations_are_read_fairly,
         partitions_are_read_by_their_instance,
         settling_never_acknowledges_what_is_unfinished,
+        what_is_settled_apart_does_not_come_again,
         settled_deliveries_are_acknowledged_in_the_idle,
         prefetch_bounds_what_is_unsettled,
         what_is_unsettled_at_close_comes_again,
@@ -147,6 +148,33 @@ async fn settling_never_acknowledges_what_is_unfinished(broker: Broker) {
     assert_eq!(texts(&again), numbers(200)[123..]);
     assert!(again.iter().all(|parcel| parcel.metadata.redelivered == 1));
     assert!(pump(&mut *second, WHILE).await.is_empty());
+}
+
+async fn what_is_settled_apart_does_not_come_again(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("apart");
+    let mut first = consumer(&binder, &destination, Some("g")).await;
+    let producer = producer(&binder, &destination).await;
+    assert!(send_all(&*producer, &numbers(8)).await.iter().all(Result::is_ok));
+    let received = receive(&mut *first, 8).await;
+    settle(&mut *first, &received[0]);
+    let lane = received[0].token.lane;
+    let sequences: Vec<_> = [2, 3, 5].map(|index| received[index].token.sequence).to_vec();
+    assert!(first.settle_apart(lane, &sequences).expect("the channel is open"));
+    pump(&mut *first, WHILE).await;
+    drop(first);
+    let mut second = consumer(&binder, &destination, Some("g")).await;
+    let received = receive(&mut *second, 4).await;
+    assert_eq!(texts(&received), ["1", "4", "6", "7"]);
+    assert!(second.settle_apart(received[1].token.lane, &[received[1].token.sequence]).expect("the channel is open"));
+    // over the one that is settled already: the broker closes the channel on a tag that it does not know
+    settle(&mut *second, &received[2]);
+    pump(&mut *second, WHILE).await;
+    send(&*producer, "8").await.expect("sent");
+    assert_eq!(texts(&receive(&mut *second, 1).await), ["8"], "the channel lives");
+    drop(second);
+    let mut third = consumer(&binder, &destination, Some("g")).await;
+    assert_eq!(texts(&receive(&mut *third, 2).await), ["7", "8"]);
 }
 
 async fn settled_deliveries_are_acknowledged_in_the_idle(broker: Broker) {
