@@ -1,5 +1,6 @@
 //! What a message costs: `cargo xtask bench [memory|kafka|rabbit]` runs `benches` with the word.
 
+mod behaviour;
 mod measure;
 mod memory;
 
@@ -52,6 +53,7 @@ fn on_broker(run: fn(&str, &twins::Wish) -> ExitCode, variable: &str, rest: &[&s
     let wish = match rest {
         [] => twins::Wish::Table,
         ["--quick"] => twins::Wish::Quick,
+        ["behaviour"] => twins::Wish::Behaviour,
         ["case", name, count] => match count.parse() {
             Ok(count) => twins::Wish::Case((*name).to_owned(), count),
             Err(_) => return usage(),
@@ -74,6 +76,8 @@ fn built_without(feature: &str) -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT");
+    eprintln!(
+        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [kafka | rabbit] behaviour"
+    );
     ExitCode::from(2)
 }

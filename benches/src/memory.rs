@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use binder_core::binding::{Declare, Open};
 use binder_core::prelude::*;
+use serde_json::json;
 use tokio::sync::Notify;
 
+use crate::behaviour;
 use crate::measure::{Cost, Meter, cost, instructions, median};
 
 /// 28 bytes of JSON, no owned fields.
@@ -88,7 +90,12 @@ pub fn table(quick: bool) -> ExitCode {
         "\nstart to first message: {:.1} ms (median of {rounds})",
         median((0..rounds).map(|_| start()).collect()).0
     );
-    ExitCode::SUCCESS
+    let application = |bindings| {
+        let config = json!({ "stream": { "binders": { "memory": { "type": "memory" } }, "bindings": bindings } });
+        let config = Config::builder().yaml(config.to_string()).build().expect("the configuration is right");
+        Application::builder().config(config).build().expect("it builds")
+    };
+    behaviour::table("memory", &application, quick)
 }
 
 fn own_instructions(case: &Case) -> Option<f64> {

@@ -42,7 +42,8 @@ pub struct Ours {
 }
 
 impl Ours {
-    fn application(&self, bindings: Value) -> Application {
+    /// Makes an application with these bindings.
+    pub fn application(&self, bindings: Value) -> Application {
         let mut binder = self.binder.clone();
         binder["type"] = self.kind.into();
         let config = json!({ "stream": { "binders": { "bench": binder }, "bindings": bindings } });

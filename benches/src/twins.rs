@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::WINDOW;
+use crate::behaviour;
 use crate::measure::{Cost, median};
 use crate::ours::Ours;
 
@@ -27,6 +28,8 @@ impl Plan {
 pub enum Wish {
     Table,
     Quick,
+    /// What is promised beside the cost of a message.
+    Behaviour,
     /// One run, for a profiler.
     Case(String, usize),
 }
@@ -81,14 +84,15 @@ impl<T: Twin> Twins<'_, T> {
     /// Does what the command line asks for.
     pub fn run(&self, plan: Plan, wish: &Wish) -> ExitCode {
         match wish {
-            Wish::Table => self.compare(plan),
-            Wish::Quick => self.compare(Plan::QUICK),
+            Wish::Table => self.compare(plan, false),
+            Wish::Quick => self.compare(Plan::QUICK, true),
+            Wish::Behaviour => self.behaviour(false),
             Wish::Case(name, count) => self.case(name, *count),
         }
     }
 
     /// Compares and prints a table.
-    fn compare(&self, plan: Plan) -> ExitCode {
+    fn compare(&self, plan: Plan, quick: bool) -> ExitCode {
         let Plan { messages, rounds } = plan;
         let kind = self.ours.kind;
         println!(
@@ -104,7 +108,11 @@ impl<T: Twin> Twins<'_, T> {
             println!("\nRatio: bare / ours, so above 1 ours is cheaper; median (low–high) of the rounds, and of the cheapest runs. Own: without the client's threads. Load at the end {}.", load());
             self.bare.remove(&[&places.written, &places.read], GROUP).await;
         });
-        ExitCode::SUCCESS
+        self.behaviour(quick)
+    }
+
+    fn behaviour(&self, quick: bool) -> ExitCode {
+        behaviour::table(self.ours.kind, &|bindings| self.ours.application(bindings), quick)
     }
 
     /// Runs one case once.
