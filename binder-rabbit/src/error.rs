@@ -31,6 +31,14 @@ pub(crate) fn channel_code(error: &lapin::Error) -> Option<u16> {
     matches!(error.kind(), AMQPErrorKind::Soft(_)).then(|| error.get_id())
 }
 
+/// What the broker says of a durable queue whose node is down, with the code of one that does not exist.
+const DOWN: &str = "is down or inaccessible";
+
+/// The broker knows nothing of that name.
+pub(crate) fn is_missing(error: &lapin::Error) -> bool {
+    channel_code(error) == Some(code::NOT_FOUND) && !text(error).contains(DOWN)
+}
+
 /// The shortest text that says what happened.
 pub(crate) fn text(error: &lapin::Error) -> String {
     match error.kind() {
@@ -159,7 +167,7 @@ pub(crate) fn declare(what: &str, name: &str, error: lapin::Error) -> Error {
             Some(difference) => format!("{what} `{name}` exists with other settings: {difference}; {WAY_OUT}"),
             None => format!("the broker refuses {what} `{name}`: {said}"),
         }),
-        Some(code::NOT_FOUND) => refused(format!("{what} `{name}` does not exist: {said}")),
+        Some(code::NOT_FOUND) if is_missing(&error) => refused(format!("{what} `{name}` does not exist: {said}")),
         Some(code::ACCESS_REFUSED) => refused(format!("no right to use {what} `{name}`: {said}")).retryable(),
         Some(_) => refused(format!("the broker refuses {what} `{name}`: {said}")).retryable(),
         None => return lost(error),
@@ -169,7 +177,24 @@ pub(crate) fn declare(what: &str, name: &str, error: lapin::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use lapin::protocol::AMQPSoftError;
+
     use super::*;
+
+    fn refused(said: &str) -> lapin::Error {
+        let kind = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
+        lapin::ErrorKind::ProtocolError(AMQPError::new(kind, said.into())).into()
+    }
+
+    #[test]
+    fn a_queue_whose_node_is_down_may_come_back() {
+        let missing = refused("NOT_FOUND - no queue 'a' in vhost '/'");
+        assert!(is_missing(&missing));
+        assert!(!declare("queue", "a", missing).is_retryable());
+        let down = refused("NOT_FOUND - home node 'b@c' of durable queue 'a' in vhost '/' is down or inaccessible");
+        assert!(!is_missing(&down));
+        assert!(declare("queue", "a", down).is_retryable());
+    }
 
     fn told(said: &str) -> String {
         read_difference(said).expect("a difference").to_string()

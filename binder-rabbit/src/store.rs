@@ -25,7 +25,7 @@ use crate::config::RabbitConsumerProperties;
 use crate::courier::Courier;
 use crate::dead_letters::{FAILURE, ORIGINAL_EXCHANGE, ORIGINAL_ROUTING_KEY, carried, with_id};
 use crate::envelope::{Envelope, Properties, Route};
-use crate::error::{self, code};
+use crate::error;
 use crate::link::Link;
 use crate::{headers, names, returned};
 
@@ -162,7 +162,7 @@ impl Pass {
                     self.reading = Some(Reading { place, channel, left, taken: 0 });
                     return Ok(true);
                 }
-                Err(cause) if error::channel_code(&cause) == Some(code::NOT_FOUND) => {}
+                Err(cause) if error::is_missing(&cause) => {}
                 Err(cause) => return Err(error::declare("queue", &letters, cause)),
             }
         }
