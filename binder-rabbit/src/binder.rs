@@ -18,6 +18,7 @@ use crate::link::Link;
 use crate::producer::RabbitProducer;
 use crate::queues::{self, QueueSettings};
 use crate::store::Pass;
+use crate::stream::ContainerType;
 use crate::topology::{ProducerPlan, QueuePlan, consumer_queues};
 use crate::{names, patience};
 
@@ -49,7 +50,11 @@ impl RabbitBinder {
 
     fn check_input(&self, binding: &ConsumerBinding, settings: &RabbitConsumerProperties) -> Result<()> {
         check_input(binding, settings)?;
-        queues::check(binding, &settings.into())?;
+        let queue = QueueSettings::from(settings);
+        queues::check(binding, &queue)?;
+        if settings.container_type == ContainerType::Stream {
+            queue.check_stream()?;
+        }
         settings.dlq_quorum.check_dead_letters(binding.has_dead_letters())?;
         patience::check(&binding.properties, self.consume.settings().consumer_timeout)
     }
@@ -181,8 +186,15 @@ fn check_input(binding: &ConsumerBinding, settings: &RabbitConsumerProperties) -
         let text = "`start: latest` of a named group: a RabbitMQ queue holds what came since it was declared";
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
-    if binding.group.is_none() && properties.start == Some(Start::Earliest) {
-        let text = "`start: earliest` without a group: an anonymous queue holds what came since it was declared";
+    let is_stream = settings.container_type == ContainerType::Stream;
+    if is_stream && binding.group.is_some() {
+        let text = "`rabbit.container-type: stream` with a `group`: AMQP 0.9.1 keeps no position for it; leave out the `group`, or read \
+                    a queue";
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    if binding.group.is_none() && properties.start == Some(Start::Earliest) && !is_stream {
+        let text = "`start: earliest` without a group: an anonymous queue holds what came since it was declared; a stream holds more \
+                    (`rabbit.container-type: stream`)";
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
     if !properties.partitioned && settings.partitions.is_some() {

@@ -9,6 +9,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::queues::{OverflowBehavior, Quorum};
+use crate::stream::ContainerType;
 
 /// Where the broker is and who asks. `Debug` and `Display` print `***` for the password.
 ///
@@ -208,6 +209,8 @@ pub struct RabbitConsumerProperties {
     pub exchange_type: ExchangeType,
     /// Routing key with which the queue is bound. Default: `#`, on a direct exchange the destination; a partitioned queue has `<destination>-<partition>`.
     pub binding_routing_key: Option<String>,
+    /// What is read, a queue or, without a group, a stream. Default: `simple`, a queue.
+    pub container_type: ContainerType,
     /// How many partitions a partitioned destination has; instance `i` takes each partition `p` with `p % instance-count = i`.
     /// Default: one for each instance.
     pub partitions: Option<u32>,

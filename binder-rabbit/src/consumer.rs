@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use binder_core::Result;
 use binder_core::binder::{Assignment, Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received, Status};
-use binder_core::config::HeaderMode;
+use binder_core::config::{HeaderMode, Start};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::{Sleep, sleep};
@@ -21,6 +21,7 @@ use crate::dead_letters::DeadLetters;
 use crate::error;
 use crate::lane::{Ended, Lane, Reading};
 use crate::link::Link;
+use crate::stream::{ContainerType, Position};
 use crate::topology::consumer_queues;
 use crate::view::Batch;
 
@@ -83,6 +84,7 @@ impl RabbitConsumer {
     ) -> Result<Self> {
         let properties = &binding.properties;
         let prefetch = properties.prefetch.unwrap_or(DEFAULT_PREFETCH);
+        let is_stream = settings.container_type == ContainerType::Stream;
         let mut ids = LaneIds::default();
         let mut seats = Vec::new();
         let mut assigned = binding.tells_assignments.then(Vec::new);
@@ -93,6 +95,7 @@ impl RabbitConsumer {
                 plan,
                 prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
                 with_headers: properties.header_mode == HeaderMode::Headers,
+                position: is_stream.then(|| Arc::new(Position::new(properties.start.unwrap_or(Start::Latest)))),
             });
             let lane = reading.open(ids.next(), false).await?;
             if let Some(assigned) = &mut assigned {
@@ -290,6 +293,10 @@ impl Consumer for RabbitConsumer {
     }
 
     fn settle_apart(&mut self, lane: LaneId, sequences: &[u64]) -> Result<bool> {
+        if self.seats.iter().any(|seat| seat.reading.position.is_some()) {
+            // Of a stream only the first message that is not settled is remembered.
+            return Ok(false);
+        }
         if let Some(lane) = self.lanes().find(|known| known.id == lane) {
             lane.settle_apart(sequences);
         }

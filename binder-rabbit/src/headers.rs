@@ -18,6 +18,9 @@ pub(crate) const TOMBSTONE: &str = "messageTombstone";
 const KAFKA_KEY: &str = "kafka_messageKey";
 const DELIVERY_COUNT: &str = "x-delivery-count";
 
+/// Where a message stands in a stream, and where a consumer of one begins.
+pub(crate) const STREAM_OFFSET: &str = "x-stream-offset";
+
 /// Headers that say how the broker treated a message: they do not belong to it.
 pub(crate) const BROKERS_OWN: [&str; 10] = [
     "x-death",
@@ -29,7 +32,7 @@ pub(crate) const BROKERS_OWN: [&str; 10] = [
     "x-last-death-reason",
     DELIVERY_COUNT,
     "x-acquired-count",
-    "x-stream-offset",
+    STREAM_OFFSET,
 ];
 
 const OURS: [&str; 7] = [
@@ -194,6 +197,12 @@ pub(crate) fn content_type(properties: &BasicProperties) -> Option<Cow<'_, str>>
 /// Returns whether an empty body is a tombstone.
 pub(crate) fn is_tombstone(properties: &BasicProperties) -> bool {
     matches!(raw(properties, TOMBSTONE), Some(AMQPValue::Boolean(true)))
+}
+
+/// Returns where the message stands in its stream, if it comes from one.
+pub(crate) fn stream_offset(properties: &BasicProperties) -> Option<u64> {
+    let offset = get(properties, STREAM_OFFSET)?.as_i64()?;
+    u64::try_from(offset).ok()
 }
 
 /// Returns how often the broker had delivered the message before, if its queue counts it.

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::error;
 use crate::link::Link;
 use crate::poll::start;
+use crate::stream::{Position, Trail};
 use crate::topology::QueuePlan;
 use crate::view::Origin;
 
@@ -32,6 +33,8 @@ pub(crate) struct Reading {
     pub(crate) plan: QueuePlan,
     pub(crate) prefetch: u16,
     pub(crate) with_headers: bool,
+    /// Where the reader of a stream goes on.
+    pub(crate) position: Option<Arc<Position>>,
 }
 
 /// A channel over which a queue is read.
@@ -43,6 +46,8 @@ pub(crate) struct Lane {
     intake: Intake,
     look: Pin<Box<Sleep>>,
     anonymous: bool,
+    /// What is not settled yet of a stream.
+    trail: Option<Trail>,
     paused: bool,
     given_back: bool,
     /// What arrived during a pause and was not given back.
@@ -78,7 +83,9 @@ impl Reading {
         let intake = if paused && !anonymous {
             Intake::Paused
         } else {
-            Intake::Open(consume(channel.clone(), declared.name.clone()).await.map_err(refused)?)
+            let arguments = self.position.as_ref().map(|position| position.arguments(declared.is_new_stream));
+            let arguments = arguments.unwrap_or_default();
+            Intake::Open(consume(channel.clone(), declared.name.clone(), arguments).await.map_err(refused)?)
         };
         let origin = Arc::new(Origin {
             queue: declared.name.as_str().into(),
@@ -86,6 +93,7 @@ impl Reading {
             partition: self.plan.partition,
             dead_letters: declared.dead_letters.clone(),
             with_headers: self.with_headers,
+            is_stream: self.position.is_some(),
         });
         let queue = declared.name;
         let ack_every = u64::from(self.prefetch / 4).max(1);
@@ -95,6 +103,7 @@ impl Reading {
             queue,
             channel,
             anonymous,
+            trail: self.position.clone().map(Trail::new),
             paused,
             given_back: paused && !anonymous,
             kept: VecDeque::new(),
@@ -110,8 +119,8 @@ impl Reading {
     }
 }
 
-async fn consume(channel: Channel, queue: String) -> lapin::Result<Consumer> {
-    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+async fn consume(channel: Channel, queue: String, arguments: FieldTable) -> lapin::Result<Consumer> {
+    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await
 }
 
 fn give_back(channel: &Channel, delivery: &Delivery) {
@@ -157,6 +166,9 @@ impl Lane {
         while deliveries.len() < max {
             let Some(delivery) = self.kept.pop_front().or_else(|| self.next(context)) else { break };
             self.received = delivery.delivery_tag;
+            if let Some(trail) = &mut self.trail {
+                trail.read(&delivery);
+            }
             deliveries.push(delivery);
         }
         deliveries
@@ -238,6 +250,9 @@ impl Lane {
             return Err(Error::new(ErrorKind::Unexpected, text));
         }
         self.settled = self.settled.max(sequence);
+        if let Some(trail) = &mut self.trail {
+            trail.settled(sequence);
+        }
         if self.settled - self.acked >= self.ack_every {
             self.flush();
         }
@@ -270,7 +285,7 @@ impl Lane {
     }
 
     /// Ends the consumer of a paused lane and gives back what was not handed out, so that others may have it. An anonymous lane keeps
-    /// both: its queue would go with its consumer.
+    /// both: its queue would go with its consumer, or its place in a stream.
     pub(crate) fn give_back(&mut self, context: &mut Context<'_>) {
         if !self.paused || self.given_back || self.anonymous {
             return;
@@ -296,7 +311,8 @@ impl Lane {
         self.paused = false;
         self.given_back = false;
         if matches!(self.intake, Intake::Paused) {
-            self.intake = Intake::Opening(Box::pin(consume(self.channel.clone(), self.queue.clone())));
+            self.intake =
+                Intake::Opening(Box::pin(consume(self.channel.clone(), self.queue.clone(), FieldTable::default())));
         }
     }
 

@@ -1,7 +1,8 @@
 //! The RabbitMQ binder of [`binder_core`], on lapin.
 //!
 //! A destination is a durable topic exchange; a named group is a durable queue `<destination>.<group>` bound to it, which several
-//! instances share. Names and arguments are those of Spring Cloud Stream, so that Rust and Java services stand side by side.
+//! instances share. An input without a group has a queue of its own, or reads a stream. Names and arguments are those of Spring Cloud Stream,
+//! so that Rust and Java services stand side by side.
 //!
 //! The one surprise: nothing is kept for a group before its queue exists. The queue is declared when the group's first consumer binds, or
 //! by a producer that names it in `required-groups`; a message that no queue takes fails its send, unless the producer says
@@ -48,6 +49,7 @@ mod publisher;
 mod queues;
 mod returned;
 mod store;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
@@ -61,3 +63,4 @@ pub use config::{
     Reconnect, Tls,
 };
 pub use queues::{OverflowBehavior, Quorum};
+pub use stream::ContainerType;

@@ -194,6 +194,26 @@ impl QueueSettings {
         check_time("ttl", self.ttl, Duration::ZERO)?;
         check_time("expires", self.expires, Duration::from_millis(1))
     }
+
+    /// Refuses what is not for streams: what is read stays, so that only how much is kept can be said.
+    pub(crate) fn check_stream(&self) -> Result<()> {
+        let others = [
+            (self.quorum.enabled, "quorum.enabled"),
+            (self.single_active_consumer, "single-active-consumer"),
+            (self.max_priority.is_some(), "max-priority"),
+            (self.ttl.is_some(), "ttl"),
+            (self.expires.is_some(), "expires"),
+            (self.max_length.is_some(), "max-length"),
+            (self.overflow_behavior.is_some(), "overflow-behavior"),
+            (self.lazy, "lazy"),
+        ];
+        match others.iter().find(|(set, _)| *set) {
+            Some((_, key)) => refuse(format!(
+                "`rabbit.{key}` is not for streams (`rabbit.container-type: stream`); `max-length-bytes` is"
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 fn check_time(key: &str, time: Option<Duration>, least: Duration) -> Result<()> {
@@ -366,6 +386,25 @@ mod tests {
         }
         let text = refused(&named(), json!({ "quorum": { "enabled": true, "initial-group-size": 0 } }));
         assert!(text.contains("at least 1"), "{text}");
+    }
+
+    #[test]
+    fn of_a_stream_only_its_size_is_limited() {
+        let others = [
+            ("quorum", json!({ "enabled": true })),
+            ("single-active-consumer", json!(true)),
+            ("max-priority", json!(5)),
+            ("ttl", json!("1s")),
+            ("expires", json!("1s")),
+            ("max-length", json!(5)),
+            ("overflow-behavior", json!("reject-publish")),
+            ("lazy", json!(true)),
+        ];
+        for (key, value) in others {
+            let text = settings(json!({ key: value })).check_stream().expect_err(key).to_string();
+            assert!(text.contains(key) && text.contains("`rabbit.container-type: stream`"), "{text}");
+        }
+        settings(json!({ "max-length-bytes": 5 })).check_stream().expect("fine");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Origin {
     pub(crate) partition: Option<u32>,
     pub(crate) dead_letters: Option<Arc<Route>>,
     pub(crate) with_headers: bool,
+    /// Whether the deliveries have offsets.
+    pub(crate) is_stream: bool,
 }
 
 /// What a dead letter needs of its original beside what the contract keeps.
@@ -92,6 +94,9 @@ impl BatchView for Batch {
         let delivery = &self.deliveries[index];
         let mut metadata = Metadata::new(Arc::clone(&self.origin.destination));
         metadata.partition = self.origin.partition;
+        if self.origin.is_stream {
+            metadata.offset = headers::stream_offset(&delivery.properties);
+        }
         metadata.timestamp =
             delivery.properties.timestamp().and_then(|since| UNIX_EPOCH.checked_add(Duration::from_secs(since)));
         metadata.redelivered =

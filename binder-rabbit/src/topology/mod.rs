@@ -14,6 +14,7 @@ use crate::config::{ExchangeType, RabbitConsumerProperties, RabbitProducerProper
 use crate::envelope::Route;
 use crate::link::Live;
 use crate::queues::{QueueSettings, Quorum};
+use crate::stream::ContainerType;
 use crate::{names, returned};
 use setup::Setup;
 
@@ -63,6 +64,7 @@ pub(crate) struct QueuePlan {
 enum QueueName {
     Group(String),
     Anonymous { prefix: String },
+    Stream(String),
 }
 
 /// A queue that is there.
@@ -70,6 +72,14 @@ enum QueueName {
 pub(crate) struct DeclaredQueue {
     pub(crate) name: String,
     pub(crate) dead_letters: Option<Arc<Route>>,
+    /// Whether it is a stream that was not there before.
+    pub(crate) is_new_stream: bool,
+}
+
+impl DeclaredQueue {
+    fn new(name: impl Into<String>, dead_letters: Option<Arc<Route>>) -> Self {
+        Self { name: name.into(), dead_letters, is_new_stream: false }
+    }
 }
 
 /// What one group needs of a destination.
@@ -77,6 +87,7 @@ struct GroupPlan<'a> {
     prefix: &'a str,
     destination: &'a str,
     group: Option<&'a str>,
+    is_stream: bool,
     exchange_type: ExchangeType,
     binding_key: Option<&'a str>,
     /// The kind of the queue of dead letters, if there is one.
@@ -115,7 +126,14 @@ impl GroupPlan<'_> {
                 settings: QueueSettings::of(quorum),
             }
         });
-        let name = name.map_or_else(|| QueueName::Anonymous { prefix: prefix.to_owned() }, QueueName::Group);
+        let name = match name {
+            Some(name) => QueueName::Group(name),
+            None if self.is_stream => {
+                let name = exchange.name.clone();
+                QueueName::Stream(partition.map_or_else(|| name.clone(), |index| names::partition(&name, index)))
+            }
+            None => QueueName::Anonymous { prefix: prefix.to_owned() },
+        };
         let destination = Arc::from(destination);
         let Self { settings, rungs, provision, .. } = self;
         let (settings, rungs) = (settings.clone(), rungs.clone());
@@ -146,6 +164,7 @@ pub(crate) fn consumer_queues(binding: &ConsumerBinding, settings: &RabbitConsum
         prefix: &settings.prefix,
         destination,
         group: binding.group.as_deref(),
+        is_stream: settings.container_type == ContainerType::Stream,
         exchange_type: settings.exchange_type,
         binding_key: settings.binding_routing_key.as_deref(),
         dead_letters: binding.has_dead_letters().then_some(settings.dlq_quorum),
@@ -176,6 +195,7 @@ impl ProducerPlan {
             prefix: &settings.prefix,
             destination: &binding.destination,
             group: Some(group),
+            is_stream: false,
             exchange_type: settings.exchange_type,
             binding_key: None,
             dead_letters: settings.dead_letters.then_some(settings.dlq_quorum),
@@ -218,7 +238,7 @@ impl QueuePlan {
     pub(crate) fn check(&self) -> Result<()> {
         names::check("exchange", &self.exchange.name)?;
         let name = match &self.name {
-            QueueName::Group(name) => name.clone(),
+            QueueName::Group(name) | QueueName::Stream(name) => name.clone(),
             QueueName::Anonymous { prefix } => names::anonymous_queue(prefix, &self.destination),
         };
         names::check("queue", &name)?;
@@ -229,15 +249,15 @@ impl QueuePlan {
         names::check("queue", &dead_letters.queue)
     }
 
-    /// Returns whether the queue is this consumer's own and ends with it.
+    /// Returns whether what is read has no group: a queue that is this consumer's own and ends with it, or a stream.
     pub(crate) fn is_anonymous(&self) -> bool {
-        matches!(self.name, QueueName::Anonymous { .. })
+        !matches!(self.name, QueueName::Group(_))
     }
 
     /// Returns the name for messages to people.
     pub(crate) fn label(&self) -> String {
         match &self.name {
-            QueueName::Group(name) => name.clone(),
+            QueueName::Group(name) | QueueName::Stream(name) => name.clone(),
             QueueName::Anonymous { prefix } => format!("{prefix}{}.anonymous", self.destination),
         }
     }
@@ -294,6 +314,23 @@ mod tests {
     fn an_anonymous_group_has_no_dead_letters() {
         let queues = consumer_queues(&binding(None), &RabbitConsumerProperties::default());
         assert!(queues[0].is_anonymous() && queues[0].dead_letters.is_none());
+    }
+
+    #[test]
+    fn a_stream_has_the_name_of_its_destination() {
+        let mut binding = binding(None);
+        let settings = RabbitConsumerProperties {
+            container_type: ContainerType::Stream,
+            prefix: "t-".to_owned(),
+            ..Default::default()
+        };
+        let queues = consumer_queues(&binding, &settings);
+        assert_eq!((queues[0].label().as_str(), queues[0].binding_key.as_str()), ("t-orders", "#"));
+        assert!(queues[0].is_anonymous());
+        binding.properties = ConsumerProperties::default().partitioned(true);
+        binding.instance = Instance { index: 1, count: 2 };
+        let queues = consumer_queues(&binding, &settings);
+        assert_eq!((queues[0].label().as_str(), queues[0].binding_key.as_str()), ("t-orders-1", "orders-1"));
     }
 
     #[test]

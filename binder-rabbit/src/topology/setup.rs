@@ -66,6 +66,7 @@ impl<'a> Setup<'a> {
                 self.anonymous_queue(plan, names::anonymous_queue(prefix, &plan.destination)).await
             }
             QueueName::Group(name) => self.group_queue(plan, name).await,
+            QueueName::Stream(name) => self.stream(plan, name).await,
         }
     }
 
@@ -77,17 +78,37 @@ impl<'a> Setup<'a> {
             .await
             .map_err(|cause| cause.into_error(&name, &plan.settings.arguments()))?;
         self.bind(&name, &plan.exchange.name, &plan.binding_key).await?;
-        Ok(DeclaredQueue { name, dead_letters: None })
+        Ok(DeclaredQueue::new(name, None))
+    }
+
+    async fn stream(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
+        let mut declared = DeclaredQueue::new(name, None);
+        if plan.provision == Provision::None {
+            return Ok(declared);
+        }
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        match self.declare(name, passive, FieldTable::default()).await {
+            Ok(()) => {}
+            Err(refusal) if plan.provision == Provision::Create && refusal.is_missing() => {
+                declared.is_new_stream = true
+            }
+            Err(refusal) => return Err(refusal.into_error(name, &FieldTable::default())),
+        }
+        if plan.provision == Provision::Create {
+            let mut wanted = plan.settings.arguments();
+            wanted.insert(QUEUE_TYPE.into(), AMQPValue::LongString("stream".into()));
+            let made = self.declare(name, durable(), wanted.clone()).await;
+            made.map_err(|refusal| refusal.into_error(name, &wanted))?;
+            self.bind(name, &plan.exchange.name, &plan.binding_key).await?;
+        }
+        Ok(declared)
     }
 
     async fn group_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
         match plan.provision {
             Provision::Create => self.create_queue(plan, name).await,
             Provision::Check => self.check_queue(plan, name).await,
-            _ => Ok(DeclaredQueue {
-                name: name.to_owned(),
-                dead_letters: plan.dead_letters.as_ref().map(through_exchange),
-            }),
+            _ => Ok(DeclaredQueue::new(name, plan.dead_letters.as_ref().map(through_exchange))),
         }
     }
 
@@ -104,7 +125,7 @@ impl<'a> Setup<'a> {
         if let Some(dead_letters) = dead_letters {
             self.exchange(&dead_letters.exchange, ExchangeType::Direct, Provision::Check).await?;
         }
-        Ok(DeclaredQueue { name: name.to_owned(), dead_letters: dead_letters.map(through_exchange) })
+        Ok(DeclaredQueue::new(name, dead_letters.map(through_exchange)))
     }
 
     async fn create_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
@@ -121,7 +142,7 @@ impl<'a> Setup<'a> {
             let declared = self.declare(&rung, durable(), wanted.clone()).await;
             declared.map_err(|cause| cause.into_error(&rung, &wanted))?;
         }
-        Ok(DeclaredQueue { name: name.to_owned(), dead_letters: plan.dead_letters.as_ref().map(route) })
+        Ok(DeclaredQueue::new(name, plan.dead_letters.as_ref().map(route)))
     }
 
     async fn dead_letter_queue(&mut self, plan: &DeadLetterPlan) -> Result<()> {
@@ -220,6 +241,11 @@ impl Refusal {
         let Self::Broker(cause) = self else { return None };
         let difference = error::difference(cause)?;
         (difference.there == "none").then_some(difference.what)
+    }
+
+    /// There is no such queue.
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Broker(cause) if error::is_missing(cause))
     }
 
     fn into_error(self, queue: &str, wanted: &FieldTable) -> Error {

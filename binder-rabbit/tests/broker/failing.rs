@@ -32,14 +32,14 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Stands between binder and broker; can be cut and mended.
-struct Proxy {
-    address: String,
+pub(crate) struct Proxy {
+    pub(crate) address: String,
     open: Arc<AtomicBool>,
     cut: broadcast::Sender<()>,
 }
 
 impl Proxy {
-    async fn to(broker: &Broker) -> Self {
+    pub(crate) async fn to(broker: &Broker) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound").to_string();
         let open = Arc::new(AtomicBool::new(true));
@@ -63,12 +63,12 @@ impl Proxy {
         Self { address, open, cut }
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.open.store(false, Ordering::SeqCst);
         let _ = self.cut.send(());
     }
 
-    fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.open.store(true, Ordering::SeqCst);
     }
 }

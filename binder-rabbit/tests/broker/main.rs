@@ -10,6 +10,7 @@ mod queues;
 mod redrive;
 #[cfg(feature = "tls")]
 mod secure;
+mod streams;
 mod topology;
 
 fn main() {
@@ -19,6 +20,7 @@ fn main() {
         publishing::cases(),
         queues::cases(),
         redrive::cases(),
+        streams::cases(),
         topology::cases(),
     ];
     let cases = cases.into_iter().flatten();

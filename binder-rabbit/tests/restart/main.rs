@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binder_core::binder::{Binder, BinderHealth, ProducerBinding, Received};
+use binder_core::binder::{Binder, BinderHealth, ConsumerBinding, Producer, ProducerBinding, Received};
+use binder_core::config::{Section, Start};
+use binder_rabbit::RabbitBinder;
 use bytes::BytesMut;
+use serde_json::json;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -20,14 +23,42 @@ fn main() {
     support::run(&["RABBIT_URL", "DEMO_BROKERCTL"], cases![every_acknowledged_send_survives_a_restart]);
 }
 
+/// Index of the reader of the stream.
+const STREAM: usize = 2;
+
+/// What is sent to the stream at last.
+const LAST: &str = "last";
+
+/// Everything that is in the stream, in its order. It may lack what was acknowledged because queues took it.
+async fn whole_stream(binder: &RabbitBinder, destination: &str, producer: &dyn Producer) -> Vec<String> {
+    let mut binding = stream(destination);
+    binding.properties.start = Some(Start::Earliest);
+    let mut reader = consumer_of(binder, &binding).await;
+    send(producer, LAST).await.expect("sent");
+    let mut all = Vec::new();
+    while all.last().is_none_or(|text| text != LAST) {
+        let received = receive(&mut *reader, 1).await;
+        settle(&mut *reader, &received[0]);
+        all.extend(texts(&received));
+    }
+    all
+}
+
+fn stream(destination: &str) -> ConsumerBinding {
+    let mut binding = input(destination, None);
+    binding.section = Section::new("consumer.rabbit", json!({ "container-type": "stream" }));
+    binding
+}
+
 async fn every_acknowledged_send_survives_a_restart(broker: Broker) {
     let binder = broker.binder();
     let destination = name("restart");
-    let bindings = [input(&destination, Some("one")), input(&destination, Some("two"))];
+    let bindings = [input(&destination, Some("one")), input(&destination, Some("two")), stream(&destination)];
     let (seen_in, mut seen) = mpsc::unbounded_channel();
     let mut readers = Vec::new();
     for (index, binding) in bindings.iter().enumerate() {
-        for _ in 0..2 {
+        let count = if binding.group.is_some() { 2 } else { 1 };
+        for _ in 0..count {
             let mut consumer = consumer_of(&binder, binding).await;
             let seen_in = seen_in.clone();
             readers.push(tokio::spawn(async move {
@@ -72,13 +103,25 @@ async fn every_acknowledged_send_survives_a_restart(broker: Broker) {
     let acknowledged: BTreeSet<String> = sending.await.expect("sent").into_iter().collect();
     let mut missing: BTreeSet<_> =
         acknowledged.iter().flat_map(|text| [(0, text.clone()), (1, text.clone())]).collect();
+    let mut streamed = Vec::new();
     while !missing.is_empty() {
         let next = timeout(SOON, seen.recv()).await.unwrap_or_else(|_| panic!("{} are missing", missing.len()));
-        missing.remove(&next.expect("readers run"));
+        let next = next.expect("readers run");
+        if next.0 == STREAM {
+            streamed.push(next.1);
+        } else {
+            missing.remove(&next);
+        }
     }
     for binding in &bindings {
         assert_eq!(wait_status(&binding.status, |health| *health == BinderHealth::Up).await, BinderHealth::Up);
     }
+    let expected = whole_stream(&binder, &destination, &*producer).await;
+    while streamed.last().is_none_or(|text| text != LAST) {
+        let next = timeout(SOON, seen.recv()).await.unwrap_or_else(|_| panic!("{} of the stream", streamed.len()));
+        streamed.extend(next.filter(|(reader, _)| *reader == STREAM).map(|(_, text)| text));
+    }
+    assert_eq!(streamed, expected, "each once and in order: all were settled before the restart, or not read");
     let raw = broker.raw().await;
     for group in ["one", "two"] {
         raw.wait_for(&format!("{destination}.{group}"), |seen| seen.is_some_and(|(_, consumers)| consumers == 2)).await;
