@@ -16,7 +16,7 @@ fn main() {
         harness = harness.unavailable("RABBIT_URL is not set");
     }
     harness
-        .section(json!({ "url": url, "max-message-size": 1_000_000 }))
+        .section(json!({ "url": url, "max-message-size": 1_000_000, "consumer-timeout": "0s" }))
         .dead_letters(|destination, group| Place::group(destination, format!("{group}.dlq")))
         .too_large(1_000_001)
         .lacks(Feature::History, "a queue has what came after it was declared")
