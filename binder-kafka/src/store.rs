@@ -35,6 +35,9 @@ use crate::returned::{self, First};
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
+/// So many bytes are taken at once, and a little more.
+const MEMORY: usize = 16 * 1024 * 1024;
+
 /// What becomes of the records of a transaction.
 struct Outcome {
     failures: Mutex<Vec<(usize, KafkaError)>>,
@@ -145,7 +148,8 @@ impl Reading {
     fn take(&mut self, max: usize) -> Result<()> {
         self.taken.clear();
         let mut heard = Instant::now();
-        while self.taken.len() < max && self.partitions.values().any(|partition| !partition.done) {
+        let mut bytes = 0;
+        while self.taken.len() < max && bytes < MEMORY && self.partitions.values().any(|partition| !partition.done) {
             match self.consumer.poll(POLL) {
                 None if heard.elapsed() > PATIENCE => {
                     return Err(self
@@ -158,6 +162,7 @@ impl Reading {
                     let Some(progress) = self.partitions.get_mut(&message.partition()) else { continue };
                     if !progress.done && message.offset() < progress.end {
                         progress.next = message.offset() + 1;
+                        bytes += message.payload_len() + message.key_len();
                         self.taken.push(message.detach());
                     }
                     progress.done |= progress.next >= progress.end;
@@ -287,14 +292,12 @@ impl Reading {
     }
 
     fn commit(&self, producer: &BaseProducer<Outcome>) -> Result<(), KafkaError> {
+        // elements come in the order of their offsets: the last one counts
+        let next: BTreeMap<_, _> =
+            self.taken.iter().map(|message| (message.partition(), message.offset() + 1)).collect();
         let mut offsets = TopicPartitionList::new();
-        for message in &self.taken {
-            // elements come in the order of their offsets: the last one counts
-            let (partition, next) = (message.partition(), Offset::Offset(message.offset() + 1));
-            match offsets.find_partition(&self.place.letters, partition) {
-                Some(mut known) => known.set_offset(next)?,
-                None => offsets.add_partition_offset(&self.place.letters, partition, next)?,
-            }
+        for (partition, next) in next {
+            offsets.add_partition_offset(&self.place.letters, partition, Offset::Offset(next))?;
         }
         if let Some(metadata) = self.consumer.group_metadata() {
             producer.send_offsets_to_transaction(&offsets, &metadata, PATIENCE)?;

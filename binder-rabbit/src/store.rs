@@ -33,6 +33,12 @@ use crate::{headers, names, returned};
 const RETURN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How many letters are asked for before the first has come.
+const AT_ONCE: u32 = 32;
+
+/// So many bytes are taken at once, and a little more.
+const MEMORY: usize = 16 * 1024 * 1024;
+
 /// The dead letters of a group on one destination.
 #[derive(Clone, Debug)]
 struct Place {
@@ -248,13 +254,21 @@ impl DeadLetterPass for Pass {
             }
             let Some(reading) = &mut self.reading else { return Ok(Vec::new()) };
             let letters = reading.place.letters();
-            while self.taken.len() < max && reading.left > 0 {
-                let got = reading.channel.basic_get(letters.as_str().into(), BasicGetOptions::default()).await;
-                match got.map_err(error::lost)? {
-                    Some(got) => self.taken.push(got.delivery),
-                    None => reading.left = 1,
+            let mut bytes = 0;
+            while self.taken.len() < max && bytes < MEMORY && reading.left > 0 {
+                let wanted = AT_ONCE.min(reading.left).min(u32::try_from(max - self.taken.len()).unwrap_or(AT_ONCE));
+                let get = |_| reading.channel.basic_get(letters.as_str().into(), BasicGetOptions::default());
+                let got = futures::future::join_all((0..wanted).map(get)).await;
+                reading.left -= wanted;
+                for got in got {
+                    match got.map_err(error::lost)? {
+                        Some(got) => {
+                            bytes += got.delivery.data.len();
+                            self.taken.push(got.delivery);
+                        }
+                        None => reading.left = 0,
+                    }
                 }
-                reading.left -= 1;
             }
             reading.taken += u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
             if !self.taken.is_empty() {
