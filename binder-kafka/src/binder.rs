@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use binder_core::binder::{
     Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterPass,
-    DeadLetterSink, DeadLetterStore, Delay, DelaySink, Producer, ProducerBinding, Purpose, Seek, SharedBinder, Status,
-    Transactions, Transactor,
+    DeadLetterStore, Delay, DelaySink, Producer, ProducerBinding, Purpose, Seek, SharedBinder, Status, Transactions,
+    Transactor,
 };
 use binder_core::config::{HeaderMode, Provision, Start};
 use binder_core::{Error, ErrorKind, Result};
@@ -17,6 +17,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use uuid::Uuid;
 
+use crate::commit::looks;
 use crate::config::{
     GroupProtocol, KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings, TopicProperties,
 };
@@ -152,7 +153,14 @@ impl KafkaBinder {
         let link = self.link(&binding.channel, &binding.status);
         let dead_letters = self.dead_letters(binding, &own, topics.dead_letters)?;
         let config = settings::consumer(&self.properties, &own, binding, &group);
-        let consumer = |client, returns, dead_letters| KafkaConsumer {
+        let transactor = match binding.properties.transactional {
+            true => {
+                let what = format!("{}.{group}.{}", self.name, binding.channel);
+                Some(self.open_transactor(&own.configuration, &what, link.clone()).await?)
+            }
+            false => None,
+        };
+        let consumer = |client, returns, dead_letters, transactor| KafkaConsumer {
             client: Client::new(client, &link),
             shared: Arc::clone(&self.shared),
             topics: binding.destinations.iter().map(|topic| Arc::from(topic.as_str())).collect(),
@@ -161,6 +169,8 @@ impl KafkaBinder {
             reads_headers: binding.properties.header_mode != HeaderMode::None,
             commit_count: own.commit_count,
             dead_letters,
+            transactor,
+            looks: looks(own.commit_interval),
         };
         let mut lanes = Lanes::starting_at(topics.starts);
         if binding.tells_assignments {
@@ -174,11 +184,11 @@ impl KafkaBinder {
             second.set("group.id", second_group(&group)).set("auto.offset.reset", "earliest");
             let second = subscribed(&second, &link, Lanes::beginning_at(SECOND), &returns.collect::<Vec<_>>())?;
             let first = subscribed(&config, &link, lanes, &destinations.collect::<Vec<_>>())?;
-            let first = consumer(first, Vec::new(), dead_letters);
-            Box::new(Pair::new(first, consumer(second, topics.returns, None)))
+            let first = consumer(first, Vec::new(), dead_letters, transactor);
+            Box::new(Pair::new(first, consumer(second, topics.returns, None, None)))
         } else {
             let client = subscribed(&config, &link, lanes, &destinations.chain(returns).collect::<Vec<_>>())?;
-            Box::new(consumer(client, topics.returns, dead_letters))
+            Box::new(consumer(client, topics.returns, dead_letters, transactor))
         };
         link.up();
         Ok(opened)
@@ -189,7 +199,7 @@ impl KafkaBinder {
         binding: &ConsumerBinding,
         own: &KafkaConsumerProperties,
         targets: HashMap<String, (String, Option<u32>)>,
-    ) -> Result<Option<Arc<dyn DeadLetterSink>>> {
+    ) -> Result<Option<Arc<KafkaDeadLetters>>> {
         let Some(group) = binding.group.as_ref().filter(|_| binding.has_dead_letters()) else { return Ok(None) };
         let config = settings::sender(&self.properties, &own.configuration, DEAD_LETTER_PATIENCE);
         let sender = Sender::new(&config, DEAD_LETTER_WINDOW, self.link(&binding.channel, &binding.status))?;
@@ -244,7 +254,7 @@ struct Topics {
 
 /// Opens a client that reads topics.
 fn subscribed(config: &ClientConfig, link: &Link, lanes: Lanes, topics: &[&str]) -> Result<StreamConsumer<Group>> {
-    let context = Group::new(link.clone());
+    let context = Group::new(link.clone(), config.get("enable.auto.commit") == Some("true"));
     *lock(&context.lanes) = lanes;
     let client: StreamConsumer<Group> =
         StreamConsumer::from_config_and_context(config, context).map_err(|cause| error::from_kafka(cause, None))?;
@@ -290,6 +300,7 @@ impl Binder for KafkaBinder {
         if binding.group.as_deref() == Some("") {
             return Err(Error::new(ErrorKind::Config, "`group` is empty"));
         }
+        transaction::check(&self.properties.configuration, &own.configuration, binding)?;
         membership::check(&self.properties.configuration, &own, binding)?;
         settings::verify(&settings::consumer(&self.properties, &own, binding, "checked"))
     }

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use binder_core::binder::{BatchView, Consumer, DeadLetterSink, LaneId, Received, SeekTo};
+use binder_core::binder::{
+    BatchView, CommitError, Consumer, ConsumerTransaction, DeadLetterSink, LaneId, Received, SeekTo,
+};
 use binder_core::{Error, ErrorKind, Result};
 use bytes::BytesMut;
 use futures::Stream;
@@ -17,13 +19,16 @@ use futures::future::BoxFuture;
 use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use tokio::time::Interval;
 
+use crate::dead_letters::KafkaDeadLetters;
 use crate::held::{Due, Held, Waiting, rest};
 use crate::link::{Link, PROBE_PATIENCE, Shared, lock};
 use crate::provision::blocking;
 use crate::rebalance::{Group, give_up};
 use crate::returned::Return;
 use crate::seek;
+use crate::transaction::KafkaTransactor;
 use crate::view::KafkaView;
 
 /// How long a consumer may take to say goodbye.
@@ -44,7 +49,11 @@ pub(crate) struct KafkaConsumer {
     pub(crate) held: Mutex<Vec<Held>>,
     pub(crate) reads_headers: bool,
     pub(crate) commit_count: u64,
-    pub(crate) dead_letters: Option<Arc<dyn DeadLetterSink>>,
+    pub(crate) dead_letters: Option<Arc<KafkaDeadLetters>>,
+    /// What commits, if the binding is transactional.
+    pub(crate) transactor: Option<KafkaTransactor>,
+    /// When an idle consumer looks for what nobody sees.
+    pub(crate) looks: Mutex<Interval>,
 }
 
 /// The client; a thread of its own lets it go, because leaving a group takes a moment.
@@ -80,7 +89,7 @@ impl Drop for Client {
 }
 
 impl KafkaConsumer {
-    fn group(&self) -> &Group {
+    pub(crate) fn group(&self) -> &Group {
         self.client.context()
     }
 
@@ -119,7 +128,10 @@ impl KafkaConsumer {
             (lanes.take_settled(), lanes.commit_is_due(self.commit_count))
         };
         if let Some(settled) = settled
-            && let Err(cause) = self.client.store_offsets(&settled)
+            && let Err(cause) = match group.stores {
+                true => self.client.store_offsets(&settled),
+                false => self.client.commit(&settled, CommitMode::Async),
+            }
         {
             tracing::warn!(link = ?group.link, "what is settled can't be noted: {cause}");
         }
@@ -293,6 +305,11 @@ impl KafkaConsumer {
         }
     }
 
+    fn has_something_to_do(&self) -> bool {
+        let lanes = lock(&self.group().lanes);
+        lanes.has_news() || lanes.has_unstored()
+    }
+
     /// Waits for a message; `None` when there is something else to look at.
     async fn first<'a>(&'a self, stream: &mut MessageStream<'a, Group>) -> Option<BorrowedMessage<'a>> {
         poll_fn(|context| match Pin::new(&mut *stream).poll_next(context) {
@@ -302,8 +319,14 @@ impl KafkaConsumer {
                 Poll::Ready(None)
             }
             // the poll may have run a rebalance
-            Poll::Pending if lock(&self.group().lanes).has_news() => Poll::Ready(None),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                // until the next one is registered
+                while lock(&self.looks).poll_tick(context).is_ready() {
+                    self.pass_what_nobody_sees();
+                }
+                if self.has_something_to_do() { Poll::Ready(None) } else { Poll::Pending }
+            }
+            Poll::Ready(None) => Poll::Pending,
         })
         .await
     }
@@ -377,8 +400,18 @@ impl Consumer for KafkaConsumer {
         Ok(ended)
     }
 
+    fn commit<'a>(&'a mut self, transaction: ConsumerTransaction<'a>) -> BoxFuture<'a, Result<(), CommitError>> {
+        Box::pin(async move {
+            let positions = self.positions(transaction.positions).map_err(CommitError::Aborted)?;
+            self.commit_at(&transaction, positions.into_iter().collect()).await?;
+            self.note_committed(transaction.positions);
+            Ok(())
+        })
+    }
+
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
-        self.dead_letters.clone()
+        let sink = Arc::clone(self.dead_letters.as_ref()?);
+        Some(sink)
     }
 
     fn default_prefetch(&self) -> u32 {

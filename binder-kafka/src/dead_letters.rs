@@ -1,5 +1,6 @@
 //! Dead letters, as Spring Cloud Stream writes them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -42,28 +43,33 @@ impl KafkaDeadLetters {
     }
 }
 
+impl KafkaDeadLetters {
+    /// Returns topic and partition of a dead letter.
+    pub(crate) fn target(&self, letter: &DeadLetter<'_>) -> (Cow<'_, str>, Option<i32>) {
+        let parcel = letter.delivery;
+        let origin = parcel.metadata.destination.as_ref();
+        let (topic, partitions) = match self.targets.get(origin) {
+            Some((topic, partitions)) => (Cow::Borrowed(topic.as_str()), *partitions),
+            None => (Cow::Owned(dead_letter_topic(origin, &self.group)), None),
+        };
+        let same = parcel.metadata.partition.filter(|partition| partitions.is_none_or(|count| *partition < count));
+        (topic, same.and_then(|partition| i32::try_from(partition).ok()))
+    }
+}
+
 #[async_trait]
 impl DeadLetterSink for KafkaDeadLetters {
     async fn send(&self, letter: DeadLetter<'_>) -> Result<()> {
         let parcel = letter.delivery;
-        let origin = parcel.metadata.destination.as_ref();
-        let derived;
-        let (topic, partitions) = match self.targets.get(origin) {
-            Some((topic, partitions)) => (topic.as_str(), *partitions),
-            None => {
-                derived = dead_letter_topic(origin, &self.group);
-                (derived.as_str(), None)
-            }
-        };
-        let same = parcel.metadata.partition.filter(|partition| partitions.is_none_or(|count| *partition < count));
-        let partition = same.and_then(|partition| i32::try_from(partition).ok());
+        let (topic, partition) = self.target(&letter);
+        let topic = topic.as_ref();
         let (key, payload) = (parcel.key.as_deref(), parcel.payload.as_deref());
         let record = || Record { topic, partition, key, payload, headers: Some(headers_of(&letter)) };
         self.sender.deliver(record).await.map_err(|error| error.with_context("destination", topic))
     }
 }
 
-fn headers_of(letter: &DeadLetter<'_>) -> OwnedHeaders {
+pub(crate) fn headers_of(letter: &DeadLetter<'_>) -> OwnedHeaders {
     let parcel = letter.delivery;
     let metadata = &parcel.metadata;
     let (written, timestamp) = written(parcel);

@@ -54,6 +54,9 @@ fn classify(code: Code) -> (ErrorKind, bool, &'static str) {
         | Code::NotController => (Connection, true, "the broker is not reached"),
         Code::TopicAuthorizationFailed => (Refused, false, "access to the topic was denied"),
         Code::GroupAuthorizationFailed => (Refused, false, "access to the consumer group was denied"),
+        Code::TransactionalIdAuthorizationFailed => {
+            (Refused, false, "the `transactional.id` was denied; see `transactional-id-prefix`")
+        }
         Code::ClusterAuthorizationFailed => (Refused, false, "access to the cluster was denied"),
         Code::UnknownTopic | Code::UnknownTopicOrPartition => (Refused, false, "the topic does not exist"),
         Code::UnknownPartition => (Refused, false, "the partition does not exist"),

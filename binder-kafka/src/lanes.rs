@@ -130,6 +130,42 @@ impl Lanes {
         true
     }
 
+    /// Passes what nobody ever sees, markers and aborted records of transactions: the client is at `position` and has handed nothing out on the
+    /// way there but what is settled.
+    pub(crate) fn pass(&mut self, topic: &str, partition: i32, position: i64) {
+        let Some(lane) = self.by_partition(topic, partition).filter(|lane| lane.is_held()) else { return };
+        if lane.settled == lane.next && position > lane.next {
+            (lane.settled, lane.next, lane.stored) = (position, position, false);
+            self.unstored = true;
+        }
+    }
+
+    /// Returns whether something is settled that the client was not told of.
+    pub(crate) fn has_unstored(&self) -> bool {
+        self.unstored
+    }
+
+    /// Notes what a transaction has committed.
+    pub(crate) fn note_committed(&mut self, positions: &[(LaneId, u64)]) {
+        for (id, sequence) in positions {
+            if let Some(lane) = self.by_id(*id) {
+                let upto = i64::try_from(*sequence).map_or(i64::MAX, |sequence| sequence.saturating_add(1));
+                lane.settled = upto.min(lane.next).max(lane.settled);
+            }
+        }
+    }
+
+    /// Returns the offsets behind these sequences; nothing if a lane is no more.
+    pub(crate) fn offsets(&mut self, positions: &[(LaneId, u64)]) -> Option<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (id, sequence) in positions {
+            let lane = self.by_id(*id).filter(|lane| lane.state != State::Released)?;
+            let offset = Offset::Offset(i64::try_from(*sequence).ok()?.saturating_add(1).min(lane.next));
+            list.add_partition_offset(&lane.topic, lane.partition, offset).ok()?;
+        }
+        Some(list)
+    }
+
     /// Takes what was settled since the last call, to be stored in the client.
     pub(crate) fn take_settled(&mut self) -> Option<TopicPartitionList> {
         if !std::mem::take(&mut self.unstored) {
@@ -429,6 +465,19 @@ mod tests {
         assert_eq!(stored(&mut lanes), [(0, Offset::Offset(13)), (1, Offset::Offset(20))]);
         assert_eq!(stored(&mut lanes), []);
         assert!(!lanes.commit_is_due(14) && lanes.commit_is_due(13) && !lanes.commit_is_due(13));
+    }
+
+    #[test]
+    fn what_nobody_sees_is_passed_when_all_before_it_is_settled() {
+        let mut lanes = lanes(1);
+        lanes.pass("t", 0, 22);
+        assert_eq!(stored(&mut lanes), [], "nothing is settled");
+        lanes.settle(LaneId(1), 19);
+        assert_eq!(stored(&mut lanes), [(0, Offset::Offset(20))]);
+        lanes.pass("t", 0, 20);
+        assert_eq!(stored(&mut lanes), [], "there is nothing to pass");
+        lanes.pass("t", 0, 23);
+        assert_eq!(stored(&mut lanes), [(0, Offset::Offset(23))]);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! ```
 
 mod binder;
+mod commit;
 mod config;
 mod consumer;
 mod dead_letters;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use binder_core::Result;
-use binder_core::binder::{Consumer, DeadLetterSink, LaneId, Received, SeekTo};
+use binder_core::binder::{CommitError, Consumer, ConsumerTransaction, DeadLetterSink, LaneId, Received, SeekTo};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -92,6 +92,19 @@ impl Consumer for Pair {
     /// Moves the destinations; what comes back is not theirs.
     fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
         self.first.seek(partition, to)
+    }
+
+    fn commit<'a>(&'a mut self, transaction: ConsumerTransaction<'a>) -> BoxFuture<'a, Result<(), CommitError>> {
+        async move {
+            let (first, second): (Vec<_>, Vec<_>) = transaction.positions.iter().partition(|(lane, _)| lane.0 < SECOND);
+            let positions = self.first.positions(&first).and_then(|known| Ok([known, self.second.positions(&second)?]));
+            let positions = positions.map_err(CommitError::Aborted)?.into_iter().flatten().collect();
+            self.first.commit_at(&transaction, positions).await?;
+            self.first.note_committed(&first);
+            self.second.note_committed(&second);
+            Ok(())
+        }
+        .boxed()
     }
 
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {

@@ -28,6 +28,8 @@ pub(crate) struct Group {
     pub(crate) generation: AtomicU64,
     pub(crate) paused: AtomicBool,
     pub(crate) closing: AtomicBool,
+    /// Whether the client commits what is stored; a transaction does it otherwise.
+    pub(crate) stores: bool,
     pub(crate) committing: AtomicBool,
     /// What the next receive fails with.
     pub(crate) failed: Mutex<Option<Error>>,
@@ -38,9 +40,10 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(link: Link) -> Self {
+    pub(crate) fn new(link: Link, stores: bool) -> Self {
         Self {
             link,
+            stores,
             lanes: Mutex::default(),
             generation: AtomicU64::new(0),
             paused: AtomicBool::new(false),

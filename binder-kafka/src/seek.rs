@@ -116,8 +116,10 @@ pub(crate) fn find_and_commit(client: &StreamConsumer<Group>, asked: &[Sought]) 
     // a partition that has gone meanwhile is no longer ours to commit
     let list = lock(&group.lanes).still_held(asked, &list);
     if list.count() > 0 {
-        // what was stored before would be committed again by the client's timer
-        client.store_offsets(&list)?;
+        if group.stores {
+            // what was stored before would be committed again by the client's timer
+            client.store_offsets(&list)?;
+        }
         client.commit(&list, CommitMode::Sync)?;
         lock(&group.lanes).note_found(asked, &list);
     }

@@ -122,7 +122,8 @@ pub(crate) fn consumer(
     };
     config
         .set("group.id", group)
-        .set("enable.auto.commit", "true")
+        // what a transaction commits must not be overtaken by what was committed before
+        .set("enable.auto.commit", if binding.properties.transactional { "false" } else { "true" })
         .set("enable.auto.offset.store", "false")
         .set("auto.commit.interval.ms", millis(own.commit_interval).max(1).to_string())
         .set("auto.offset.reset", if earliest { "earliest" } else { "latest" })

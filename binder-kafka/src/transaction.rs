@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use binder_core::binder::{CommitError, Outgoing, ProducerBinding, TransactionPart, Transactor};
+use binder_core::binder::{
+    CommitError, ConsumerBinding, DeadLetter, Outgoing, ProducerBinding, TransactionPart, Transactor,
+};
 use binder_core::config::HeaderMode;
 use binder_core::message::Headers;
 use binder_core::{Error, ErrorKind, Result};
@@ -19,17 +21,23 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, TopicPartitionList};
 
+use crate::config::Settings;
+use crate::dead_letters::{KafkaDeadLetters, headers_of as headers_of_letter};
 use crate::error::from_kafka;
 use crate::headers;
 use crate::link::{Link, Shared, lock};
 use crate::provision::blocking;
+use crate::sender::Record;
 
 /// How long the broker may take over one transaction, after which it is aborted by itself. It holds what is ready to be sent, never the time of
 /// a handler, so it can be short: after a crash readers wait that long.
 const TIMEOUT: Duration = Duration::from_secs(15);
 const _: () = assert!(usize::BITS >= u64::BITS, "number and index travel in the word that librdkafka gives back");
 
+/// How long the broker has to say whether it has committed. It knows when it is back: what it was not asked in time it has aborted by then.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_millis(100);
 const MOST_PURGED: u32 = 10;
 
@@ -106,6 +114,21 @@ pub(crate) struct KafkaTransactor {
     client: Option<Arc<Client>>,
 }
 
+/// Refuses settings that contradict `transactional: true`.
+pub(crate) fn check(common: &Settings, own: &Settings, binding: &ConsumerBinding) -> Result<()> {
+    let level = own.iter().chain(common.iter()).find(|(name, _)| *name == "isolation.level");
+    match level {
+        // the position of a member that died may hang on a transaction that is not decided yet
+        Some((_, level)) if binding.properties.transactional && level != "read_committed" => {
+            let text = format!(
+                "`isolation.level: {level}` can't be set with `transactional: true`: it needs `read_committed`"
+            );
+            Err(Error::new(ErrorKind::Config, text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the settings of a client that sends those of one with transactions.
 pub(crate) fn set(config: &mut ClientConfig, id: &str) {
     let timeout = timeout(config).as_millis().to_string();
@@ -152,11 +175,12 @@ impl KafkaTransactor {
     pub(crate) async fn publish(
         &mut self,
         parts: &[TransactionPart<'_>],
+        letters: Option<(&KafkaDeadLetters, &[DeadLetter<'_>])>,
         positions: &Arc<Vec<Positions>>,
     ) -> Result<(), CommitError> {
         let (mut one_by_one, mut purged) = (false, 0);
         loop {
-            match self.try_publish(parts, positions, one_by_one).await {
+            match self.try_publish(parts, letters, positions, one_by_one).await {
                 // the broker refuses records together that came together, so the one that it means is found by sending each for itself
                 Err(CommitError::Refused { error, .. }) if error.kind() == ErrorKind::TooLarge && !one_by_one => {
                     one_by_one = true;
@@ -178,13 +202,21 @@ impl KafkaTransactor {
     async fn try_publish(
         &mut self,
         parts: &[TransactionPart<'_>],
+        letters: Option<(&KafkaDeadLetters, &[DeadLetter<'_>])>,
         positions: &Arc<Vec<Positions>>,
         one_by_one: bool,
     ) -> Result<(), CommitError> {
         let client = self.client().await.map_err(CommitError::Aborted)?;
         client.context().begin();
         let produced = match client.begin_transaction() {
-            Ok(()) => self.produce_all(&client, parts, one_by_one).await,
+            Ok(()) => {
+                let mut records = Records { client: &client, index: 0, one_by_one, timeout: self.timeout };
+                let produced = records.produce_parts(parts).await;
+                match (produced, letters) {
+                    (Ok(()), Some((sink, letters))) => records.produce_letters(sink, letters).await,
+                    (produced, _) => produced,
+                }
+            }
             Err(cause) => Err(cause),
         };
         let ended = match produced {
@@ -192,40 +224,6 @@ impl KafkaTransactor {
             Err(cause) => self.abort(&client, cause).await,
         };
         ended.map_err(|failure| self.fail(&client, parts, failure))
-    }
-
-    async fn produce_all(
-        &self,
-        client: &Arc<Client>,
-        parts: &[TransactionPart<'_>],
-        one_by_one: bool,
-    ) -> Result<(), KafkaError> {
-        let mut index = 0;
-        for part in parts {
-            let common = headers_of(part.binding);
-            for message in part.messages.iter() {
-                while let Err(cause) = produce(client, part.binding, common.as_ref(), &message, index) {
-                    if cause.rdkafka_error_code() != Some(Code::QueueFull) {
-                        lock(&client.context().failures).insert(0, (index, cause.clone()));
-                        return Err(cause);
-                    }
-                    let full = Arc::clone(client);
-                    // a join error is a panic of `poll`, which has none
-                    let _ = blocking(move || full.poll(POLL)).await;
-                }
-                if one_by_one {
-                    self.flush(client).await?;
-                }
-                index += 1;
-            }
-        }
-        Ok(())
-    }
-
-    async fn flush(&self, client: &Arc<Client>) -> Result<(), KafkaError> {
-        let (flushed, patience) = (Arc::clone(client), self.timeout);
-        let confirmed = blocking(move || confirm(&flushed, Instant::now() + patience));
-        confirmed.await.unwrap_or(Err(KafkaError::Canceled))
     }
 
     async fn finish(&self, client: &Arc<Client>, positions: Arc<Vec<Positions>>) -> Result<(), Failure> {
@@ -285,7 +283,7 @@ impl Drop for KafkaTransactor {
 #[async_trait]
 impl Transactor for KafkaTransactor {
     async fn commit(&mut self, parts: &[TransactionPart<'_>]) -> Result<(), CommitError> {
-        self.publish(parts, &Arc::default()).await
+        self.publish(parts, None, &Arc::default()).await
     }
 }
 
@@ -301,27 +299,85 @@ fn headers_of(binding: &ProducerBinding) -> Option<OwnedHeaders> {
     (binding.properties.header_mode != HeaderMode::None).then(written)
 }
 
-fn produce(
-    client: &Client,
-    binding: &ProducerBinding,
-    common: Option<&OwnedHeaders>,
-    message: &Outgoing<'_>,
+/// The records of a transaction, handed over one by one.
+struct Records<'a> {
+    client: &'a Arc<Client>,
     index: usize,
-) -> Result<(), KafkaError> {
+    /// Whether each is awaited for itself.
+    one_by_one: bool,
+    timeout: Duration,
+}
+
+impl Records<'_> {
+    async fn produce_parts(&mut self, parts: &[TransactionPart<'_>]) -> Result<(), KafkaError> {
+        for part in parts {
+            let (binding, common) = (part.binding, headers_of(part.binding));
+            for message in part.messages.iter() {
+                self.produce(|| record(binding, common.as_ref(), &message)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn produce_letters(&mut self, sink: &KafkaDeadLetters, letters: &[DeadLetter<'_>]) -> Result<(), KafkaError> {
+        for letter in letters {
+            let (topic, partition) = sink.target(letter);
+            let (key, payload) = (letter.delivery.key.as_deref(), letter.delivery.payload.as_deref());
+            let headers = || Some(headers_of_letter(letter));
+            self.produce(|| Ok(Record { topic: &topic, partition, key, payload, headers: headers() })).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands a record over, made anew for each try.
+    async fn produce<'r>(
+        &mut self,
+        record: impl Fn() -> Result<Record<'r>, KafkaError> + Send,
+    ) -> Result<(), KafkaError> {
+        let outcome = self.client.context();
+        while let Err(cause) = record().and_then(|record| hand_over(self.client, record, outcome.word(self.index))) {
+            if cause.rdkafka_error_code() != Some(Code::QueueFull) {
+                lock(&outcome.failures).insert(0, (self.index, cause.clone()));
+                return Err(cause);
+            }
+            let full = Arc::clone(self.client);
+            // a join error is a panic of `poll`, which has none
+            let _ = blocking(move || full.poll(POLL)).await;
+        }
+        self.index += 1;
+        if self.one_by_one {
+            let (flushed, patience) = (Arc::clone(self.client), self.timeout);
+            let confirmed = blocking(move || confirm(&flushed, Instant::now() + patience));
+            return confirmed.await.unwrap_or(Err(KafkaError::Canceled));
+        }
+        Ok(())
+    }
+}
+
+fn record<'a>(
+    binding: &'a ProducerBinding,
+    common: Option<&OwnedHeaders>,
+    message: &Outgoing<'a>,
+) -> Result<Record<'a>, KafkaError> {
     let is_common = message.headers.is_empty() && *message.content_type == binding.content_type;
     let headers = common.map(|common| match is_common {
         true => common.clone(),
         false => headers::write(message.content_type, message.headers),
     });
     let partition = message.partition.map(i32::try_from).transpose();
+    let partition = partition.map_err(|_| KafkaError::MessageProduction(Code::UnknownPartition))?;
+    Ok(Record { topic: &binding.destination, partition, key: message.key, payload: message.payload, headers })
+}
+
+fn hand_over(client: &Client, record: Record<'_>, word: usize) -> Result<(), KafkaError> {
     let sent = client.send(BaseRecord {
-        topic: &binding.destination,
-        partition: partition.map_err(|_| KafkaError::MessageProduction(Code::UnknownPartition))?,
-        payload: message.payload,
-        key: message.key,
+        topic: record.topic,
+        partition: record.partition,
+        payload: record.payload,
+        key: record.key,
         timestamp: None,
-        headers,
-        delivery_opaque: client.context().word(index),
+        headers: record.headers,
+        delivery_opaque: word,
     });
     sent.map_err(|(cause, _)| cause)
 }
@@ -331,8 +387,9 @@ fn finish(client: &Client, positions: &[Positions], deadline: Instant) -> Result
     if let Err(cause) = prepare(client, positions, deadline) {
         return Err(abort(client, cause, deadline));
     }
-    again(deadline, |left| client.commit_transaction(left)).map_err(|cause| match &cause {
-        KafkaError::Transaction(error) if error.txn_requires_abort() => abort(client, cause, deadline),
+    let decided = Instant::now() + COMMIT_PATIENCE;
+    again(decided, |left| client.commit_transaction(left)).map_err(|cause| match &cause {
+        KafkaError::Transaction(error) if error.txn_requires_abort() => abort(client, cause, decided),
         _ => Failure { cause, end: End::Unknown },
     })
 }
@@ -344,12 +401,22 @@ fn prepare(client: &Client, positions: &[Positions], deadline: Instant) -> Resul
     })
 }
 
-/// Waits until the broker has taken all records.
+/// Waits until the broker has taken all records, or one has failed. The client's own `flush` looks every 100 ms only.
 fn confirm(client: &Client, deadline: Instant) -> Result<(), KafkaError> {
-    again(deadline, |left| client.flush(left))?;
-    let failed = lock(&client.context().failures).first().map(|(_, cause)| cause.clone());
-    let fatal = client.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
-    fatal.or(failed).map_or(Ok(()), Err)
+    let failed = || {
+        let failed = lock(&client.context().failures).first().map(|(_, cause)| cause.clone());
+        client.client().fatal_error().map(|(code, _)| KafkaError::Global(code)).or(failed)
+    };
+    while client.in_flight_count() > 0 {
+        if let Some(cause) = failed() {
+            return Err(cause);
+        }
+        if Instant::now() >= deadline {
+            return Err(KafkaError::Flush(Code::OperationTimedOut));
+        }
+        client.poll(TICK);
+    }
+    failed().map_or(Ok(()), Err)
 }
 
 /// Aborts, if the client can still do so. Blocks.
@@ -379,7 +446,6 @@ fn again(deadline: Instant, call: impl Fn(Timeout) -> Result<(), KafkaError>) ->
 fn may_be_called_again(cause: &KafkaError) -> bool {
     match cause {
         KafkaError::Transaction(error) => error.is_retriable(),
-        KafkaError::Flush(code) => *code == Code::OperationTimedOut,
         _ => false,
     }
 }

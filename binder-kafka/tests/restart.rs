@@ -6,8 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use binder_core::ErrorKind;
 use binder_core::binder::{BinderHealth, Status, TrySend};
+use binder_core::config::Config;
+use binder_core::prelude::*;
 use serde_json::json;
 
 use support::*;
@@ -27,9 +28,76 @@ fn main() {
     let cases = vec![
         case("an_outage_delays_and_loses_nothing", ready, an_outage_delays_and_loses_nothing),
         case("an_idle_binding_says_that_it_is_down_and_back", ready, an_idle_binding_says_that_it_is_down_and_back),
+        case("transactions_outlast_an_outage", ready, transactions_outlast_an_outage),
         case("a_send_without_broker_times_out_with_the_reason", ready, a_send_without_broker_times_out_with_the_reason),
     ];
     libtest_mimic::run(&arguments, cases).exit();
+}
+
+#[derive(Debug, Binding)]
+struct Channels {
+    #[input("orders")]
+    orders: Input<String>,
+    #[output("invoices")]
+    invoices: Output<String>,
+}
+
+/// The broker goes away while transactions are under way: those of an input, and those of a producer into that input.
+async fn transactions_outlast_an_outage() {
+    const COUNT: usize = 400;
+    let name = unique("transactions");
+    let text = format!(
+        "stream: {{
+            default: {{ content-type: text/plain }},
+            bindings: {{
+                orders: {{ destination: {name}, group: {name}, consumer: {{
+                    transactional: true, prefetch: 16, kafka: {{ configuration: {{ session.timeout.ms: 3000 }} }}
+                }} }},
+                invoices: {{ destination: {name}-out, producer: {{ send-timeout: 120s }} }}
+            }},
+            binders: {{ kafka: {{ type: kafka, brokers: '{}' }} }}
+        }}",
+        url().expect("checked before")
+    );
+    let config = Config::builder().yaml(text).build().unwrap();
+    let app = Application::builder().config(config).binder("kafka", binder_kafka::factory()).build().unwrap();
+    let channels = app.bind::<Channels>().await.unwrap();
+    let orders = channels.invoices.to(&name);
+    async fn invoice(text: String) -> String {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        text
+    }
+    app.process(channels.orders, channels.invoices, invoice).await.unwrap();
+    app.start().await.unwrap();
+    app.ready(Duration::from_secs(30)).await.unwrap();
+    let publish = async |number: &String| app.transaction(async |tx| Ok(tx.send(&orders, number).await?)).await;
+    let sending = async {
+        let mut unknown = Vec::new();
+        for number in numbered(COUNT) {
+            // the one answer that an outage may keep from us
+            if let Err(error) = publish(&number).await {
+                assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+                unknown.push(number);
+            }
+        }
+        unknown
+    };
+    let outage = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        run("stop").await;
+        run("start").await;
+    };
+    let (unknown, ()) = tokio::join!(sending, outage);
+    assert!(unknown.len() <= 1, "{unknown:?}");
+    let out = format!("{name}-out");
+    let is_there = async || seen_texts(&out, "read_committed").await.contains(&numbered(COUNT)[COUNT - 1]);
+    until("the last is handled", is_there).await;
+    let orders = seen_texts(&name, "read_committed").await;
+    assert_eq!(seen_texts(&out, "read_committed").await, orders, "each once, and in order");
+    let known: Vec<_> = numbered(COUNT).into_iter().filter(|number| !unknown.contains(number)).collect();
+    let published: Vec<_> = orders.into_iter().filter(|number| !unknown.contains(number)).collect();
+    assert_eq!(published, known, "what was said to be published is, once");
+    app.shutdown().await.unwrap();
 }
 
 async fn becomes(status: &Status, up: bool) {

@@ -29,3 +29,16 @@ async fn a_transaction_is_refused() -> Result<()> {
     assert!(format!("{error:?}").contains("rabbit"), "it says whose limit that is: {error:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_transactional_input_is_refused() -> Result<()> {
+    let text = "stream: { binders: { rabbit: { type: rabbit } },
+        bindings: { input: { group: g, consumer: { transactional: true } } } }";
+    let config = Config::builder().yaml(text).build()?;
+    let app = Application::builder().config(config).binder("rabbit", binder_rabbit::factory()).build()?;
+    let error = app.bind::<SinkBinding<String>>().await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("`transactional: true`"), "{error}");
+    assert!(format!("{error:?}").contains("consumer.transactional"), "it says where: {error:?}");
+    Ok(())
+}

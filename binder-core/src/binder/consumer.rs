@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use bytes::BytesMut;
 use futures::future::BoxFuture;
 
-use super::{DeadLetterSink, Parcel, SeekTo};
+use super::{CommitError, ConsumerTransaction, DeadLetterSink, Parcel, SeekTo};
 use crate::message::{ContentType, HeaderValue, Headers};
 use crate::{Error, ErrorKind, Result};
 
@@ -224,6 +224,21 @@ pub trait Consumer: fmt::Debug + Send + 'static {
     fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
         let _ = (partition, to);
         Err(Error::new(ErrorKind::Unsupported, "the binder can't move a group's position"))
+    }
+
+    /// Publishes messages and dead letters and moves the lanes' positions, all of it or nothing. Called instead of
+    /// [`settle`](Self::settle) if the binding is `transactional`. Returns when it is decided.
+    ///
+    /// A lane that is no more makes the transaction fail as [aborted](CommitError::Aborted); a lane that is revoked is still the consumer's
+    /// until it is released. After [`Unknown`](CommitError::Unknown) core drops the consumer: the position that its successor finds says
+    /// what came of it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the transaction is committed.
+    fn commit<'a>(&'a mut self, transaction: ConsumerTransaction<'a>) -> BoxFuture<'a, Result<(), CommitError>> {
+        let _ = transaction;
+        let error = Error::new(ErrorKind::Unsupported, "the binder has no transactions");
+        Box::pin(std::future::ready(Err(CommitError::Aborted(error))))
     }
 
     /// Returns where this binding's dead letters go; `None` if it has none.

@@ -31,4 +31,4 @@ pub use producer::{DeadLetter, DeadLetterSink, Producer, TrySend};
 pub use receipts::{BatchFailures, Receipt, Receipts, Slot};
 pub use seek::SeekTo;
 pub use status::{BinderHealth, Status};
-pub use transactions::{CommitError, TransactionPart, Transactions, Transactor};
+pub use transactions::{CommitError, ConsumerTransaction, TransactionPart, Transactions, Transactor};

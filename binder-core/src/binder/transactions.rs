@@ -4,12 +4,14 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::{OutgoingBatch, ProducerBinding};
+use super::{DeadLetter, LaneId, OutgoingBatch, ProducerBinding};
 use crate::{Error, Result};
 
-/// Transactions over what is sent.
+/// Transactions over what is received and sent.
 ///
 /// # Contract
+/// Consumers of the binder do [`Consumer::commit`](super::Consumer::commit) if their binding is `transactional`.
+///
 /// Messages of a transaction have the names, keys and headers that a [`Producer`](super::Producer) of the same output gives them. Core has
 /// bound that producer before, so destinations are provisioned.
 #[async_trait]
@@ -44,6 +46,29 @@ impl<'a> TransactionPart<'a> {
     /// Creates a part.
     pub fn new(binding: &'a ProducerBinding, messages: &'a OutgoingBatch) -> Self {
         Self { binding, messages }
+    }
+}
+
+/// What a consumer commits as one.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ConsumerTransaction<'a> {
+    /// Messages of outputs.
+    pub parts: &'a [TransactionPart<'a>],
+    /// Dead letters of the input.
+    pub dead_letters: &'a [DeadLetter<'a>],
+    /// Up to and including which sequence each lane is done.
+    pub positions: &'a [(LaneId, u64)],
+}
+
+impl<'a> ConsumerTransaction<'a> {
+    /// Creates a transaction.
+    pub fn new(
+        parts: &'a [TransactionPart<'a>],
+        dead_letters: &'a [DeadLetter<'a>],
+        positions: &'a [(LaneId, u64)],
+    ) -> Self {
+        Self { parts, dead_letters, positions }
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn together(level: &Level, properties: &BindingProperties, mistakes: 
         level.wrong(&["consumer", "prefetch"], text, mistakes);
     }
     delayed(level, properties, mistakes);
+    transactional(level, properties, mistakes);
     let dead_letters = consumer.dead_letters;
     if properties.group.is_some() && dead_letters == Some(false) && consumer.on_exhausted.is_none() {
         let text =
@@ -101,6 +102,22 @@ fn delayed(level: &Level, properties: &BindingProperties, mistakes: &mut Mistake
             "{rungs} different waits, each a queue or topic of its own; at most {MOST_RUNGS} (a larger `multiplier`, a smaller `max`)"
         );
         level.wrong(&["consumer", "backoff"], text, mistakes);
+    }
+}
+
+/// Checks what `transactional: true` asks for.
+fn transactional(level: &Level, properties: &BindingProperties, mistakes: &mut Mistakes) {
+    let transactional = ["consumer", "transactional"];
+    if !properties.consumer.transactional {
+        return;
+    }
+    if properties.group.is_none() && is_own(level, &transactional) {
+        let text = "`transactional` needs a `group`: an anonymous subscription has no position that could be committed";
+        level.wrong(&transactional, text, mistakes);
+    }
+    if properties.consumer.retry == RetryMode::Delayed {
+        let text = "`transactional` needs `retry: in-place`: what waits on the broker is handed over outside of the transaction";
+        level.wrong(&transactional, text, mistakes);
     }
 }
 

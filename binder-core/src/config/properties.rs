@@ -266,6 +266,9 @@ pub struct ConsumerProperties {
     pub key: Option<String>,
     /// Whether the producer partitions the data over queues (RabbitMQ). Default: false.
     pub partitioned: bool,
+    /// Whether what handlers return, dead letters and the group's position are committed together, in a transaction of the broker for each batch
+    /// that is received. Needs a `group` and `retry: in-place`. Default: false.
+    pub transactional: bool,
 }
 
 impl Default for ConsumerProperties {
@@ -288,6 +291,7 @@ impl Default for ConsumerProperties {
             content_type_from: ContentTypeFrom::Header,
             key: None,
             partitioned: false,
+            transactional: false,
         }
     }
 }
@@ -395,6 +399,7 @@ setters!(ConsumerProperties {
     content_type_from: ContentTypeFrom,
     key: Option<String>,
     partitioned: bool,
+    transactional: bool,
 });
 setters!(ProducerProperties {
     send_timeout: Duration,

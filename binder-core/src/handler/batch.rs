@@ -121,6 +121,11 @@ pub trait BatchHandler<T, A, S = ()>: Send + Sync + 'static {
 
     /// Makes the call; nothing of it has run when this returns.
     fn call(&self, batch: Batch<T>, first: &DeliveryRef<'_>, state: &S) -> Result<Self::Future>;
+
+    /// Returns whether one of the arguments exists on a `transactional` input only.
+    fn needs_transaction(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! batch_handlers {
@@ -133,6 +138,10 @@ macro_rules! batch_handlers {
         {
             type Output = Fut::Output;
             type Future = Fut;
+
+            fn needs_transaction(&self) -> bool {
+                false $(|| $extractor::NEEDS_TRANSACTION)*
+            }
 
             fn call(&self, batch: Batch<T>, _first: &DeliveryRef<'_>, _state: &S) -> Result<Fut> {
                 Ok(self(batch, $($extractor::from_delivery(_first, _state)?,)*))
@@ -154,6 +163,10 @@ where
 {
     type Output = H::Output;
     type Future = H::Future;
+
+    fn needs_transaction(&self) -> bool {
+        self.handler.needs_transaction()
+    }
 
     fn call(&self, batch: Batch<T>, first: &DeliveryRef<'_>, (): &()) -> Result<H::Future> {
         self.handler.call(batch, first, &self.state)

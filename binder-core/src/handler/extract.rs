@@ -79,6 +79,9 @@ impl std::fmt::Debug for DeliveryRef<'_> {
     note = "after the payload a handler takes `State<S>`, `Headers`, `Header<N>`, `Option<Header<N>>` or `Delivery`; `State<S>` needs `.with_state(..)` with exactly this `S`"
 )]
 pub trait FromDelivery<S>: Sized {
+    /// Whether there is such a value on a `transactional` input only. A handler that takes it is refused on others.
+    const NEEDS_TRANSACTION: bool = false;
+
     /// Takes the value.
     fn from_delivery(delivery: &DeliveryRef<'_>, state: &S) -> Result<Self>;
 }

@@ -32,6 +32,11 @@ pub trait Handler<T, A, S = ()>: Send + Sync + 'static {
 
     /// Takes the arguments out of the delivery and makes the call; nothing of it has run when this returns. `None` is a tombstone.
     fn call(&self, payload: Option<T>, delivery: &DeliveryRef<'_>, state: &S) -> Result<Self::Future>;
+
+    /// Returns whether one of the arguments exists on a `transactional` input only.
+    fn needs_transaction(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! handlers {
@@ -45,6 +50,10 @@ macro_rules! handlers {
         {
             type Output = Fut::Output;
             type Future = Fut;
+
+            fn needs_transaction(&self) -> bool {
+                false $(|| $extractor::NEEDS_TRANSACTION)*
+            }
 
             #[inline]
             fn call(&self, payload: Option<T>, _delivery: &DeliveryRef<'_>, _state: &S) -> Result<Fut> {
@@ -62,6 +71,10 @@ macro_rules! handlers {
         {
             type Output = Fut::Output;
             type Future = Fut;
+
+            fn needs_transaction(&self) -> bool {
+                false $(|| $extractor::NEEDS_TRANSACTION)*
+            }
 
             #[inline]
             fn call(&self, payload: Option<T>, delivery: &DeliveryRef<'_>, _state: &S) -> Result<Fut> {
@@ -115,6 +128,10 @@ where
 {
     type Output = H::Output;
     type Future = H::Future;
+
+    fn needs_transaction(&self) -> bool {
+        self.handler.needs_transaction()
+    }
 
     #[inline]
     fn call(&self, payload: Option<T>, delivery: &DeliveryRef<'_>, (): &()) -> Result<H::Future> {

@@ -17,7 +17,10 @@ use super::hub::{Membership, Seat, Session, closed};
 use super::mailbox::{Mail, Mailbox};
 use super::partition::Partition;
 use super::returns;
-use crate::binder::{Assignment, Consumer, ConsumerBinding, DeadLetterSink, LaneId, Received, SeekTo};
+use super::transaction;
+use crate::binder::{
+    Assignment, CommitError, Consumer, ConsumerBinding, ConsumerTransaction, DeadLetterSink, LaneId, Received, SeekTo,
+};
 use crate::config::{HeaderMode, Provision, Start};
 use crate::{Error, ErrorKind, Result};
 
@@ -372,6 +375,21 @@ impl Consumer for MemoryConsumer {
             }
             _ => Ok(ended),
         }
+    }
+
+    fn commit<'a>(&'a mut self, transaction: ConsumerTransaction<'a>) -> BoxFuture<'a, Result<(), CommitError>> {
+        Box::pin(async move {
+            let letters = self.dead_letters.as_deref();
+            let letters: Vec<_> =
+                transaction.dead_letters.iter().filter_map(|letter| Some(letters?.prepare(letter))).collect();
+            let holds = || match transaction.positions.iter().all(|(lane, _)| self.lane(*lane).is_some()) {
+                true => self.check_open(),
+                false => Err(Error::new(ErrorKind::Refused, "a partition is no longer this member's").retryable()),
+            };
+            transaction::append(&self.session, transaction.parts, &letters, holds).await?;
+            let mut positions = transaction.positions.iter();
+            positions.try_for_each(|(lane, sequence)| self.settle(*lane, *sequence)).map_err(CommitError::Aborted)
+        })
     }
 
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {

@@ -10,7 +10,7 @@ use super::destination::Destination;
 use super::hub::Session;
 use super::item::Record;
 use crate::Result;
-use crate::binder::{ATTEMPTS, ConsumerBinding, DeadLetter, DeadLetterSink};
+use crate::binder::{ATTEMPTS, ConsumerBinding, DeadLetter, DeadLetterSink, Parcel};
 use crate::message::{HeaderValue, Headers};
 
 /// Returns where the dead letters of a group on a destination go.
@@ -51,6 +51,17 @@ impl DeadLetters {
         self.session.hub.create(&dead_letter_destination(&metadata.destination, &self.group), partitions)
     }
 
+    /// Returns what is to be appended for a dead letter, and where.
+    pub(super) fn prepare<'a>(&self, letter: &DeadLetter<'a>) -> Prepared<'a> {
+        let (destination, headers) = (self.destination(letter), headers(letter));
+        Prepared {
+            destination,
+            partition: letter.delivery.metadata.partition.unwrap_or(0),
+            delivery: letter.delivery,
+            headers,
+        }
+    }
+
     fn append(&self, letter: &DeadLetter<'_>, headers: &Headers, destination: &Destination) -> bool {
         let delivery = letter.delivery;
         let record = Record {
@@ -60,6 +71,25 @@ impl DeadLetters {
             headers,
         };
         destination.partition(delivery.metadata.partition.unwrap_or(0)).try_append(record)
+    }
+}
+
+/// A dead letter that waits for its transaction.
+pub(super) struct Prepared<'a> {
+    pub(super) destination: Arc<Destination>,
+    pub(super) partition: u32,
+    delivery: &'a Parcel,
+    headers: Headers,
+}
+
+impl Prepared<'_> {
+    pub(super) fn record(&self) -> Record<'_> {
+        Record {
+            payload: self.delivery.payload.as_deref(),
+            key: self.delivery.key.as_deref(),
+            content_type: self.delivery.content_type.as_ref(),
+            headers: &self.headers,
+        }
     }
 }
 

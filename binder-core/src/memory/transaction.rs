@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 use super::MemoryBinder;
+use super::dead_letters::Prepared;
 use super::destination::Destination;
 use super::hub::Session;
 use super::item::Record;
@@ -31,7 +32,7 @@ struct MemoryTransactor(Arc<Session>);
 #[async_trait]
 impl Transactor for MemoryTransactor {
     async fn commit(&mut self, parts: &[TransactionPart<'_>]) -> Result<(), CommitError> {
-        append(&self.0, parts).await
+        append(&self.0, parts, &[], || Ok(())).await
     }
 }
 
@@ -44,11 +45,19 @@ struct Share<'a> {
 /// Shares by destination and partition: everybody locks in this order.
 type Shares<'a> = BTreeMap<(Arc<str>, u32), Share<'a>>;
 
-/// Appends all messages as soon as there is room for all of them.
-pub(super) async fn append(session: &Session, parts: &[TransactionPart<'_>]) -> Result<(), CommitError> {
-    let shares = share_out(session, parts)?;
+/// Appends all messages as soon as there is room for all of them, if `may` says so at that moment.
+pub(super) async fn append(
+    session: &Session,
+    parts: &[TransactionPart<'_>],
+    letters: &[Prepared<'_>],
+    may: impl Fn() -> Result<()> + Send + Sync,
+) -> Result<(), CommitError> {
+    let mut shares = share_out(session, parts)?;
+    for letter in letters {
+        add(&mut shares, &letter.destination, letter.partition, letter.record());
+    }
     loop {
-        session.check_open().map_err(CommitError::Aborted)?;
+        session.check_open().and_then(|()| may()).map_err(CommitError::Aborted)?;
         let Some(full) = try_append(&shares) else { return Ok(()) };
         let room = poll_fn(|context| full.poll_room(context, || session.check_open())).await;
         room.map_err(CommitError::Aborted)?;
@@ -63,14 +72,16 @@ fn share_out<'a>(session: &Session, parts: &[TransactionPart<'a>]) -> Result<Sha
         for (message, outgoing) in (0..messages.len()).map(|index| messages.get(index)).enumerate() {
             let choice = choose(&destination, &outgoing);
             let index = choice.map_err(|error| CommitError::Refused { part, message, error })?;
-            let key = (Arc::clone(destination.name()), index);
-            let share = shares
-                .entry(key)
-                .or_insert_with(|| Share { partition: Arc::clone(destination.partition(index)), records: Vec::new() });
-            share.records.push(Record::outgoing(&outgoing, with_headers));
+            add(&mut shares, &destination, index, Record::outgoing(&outgoing, with_headers));
         }
     }
     Ok(shares)
+}
+
+fn add<'a>(shares: &mut Shares<'a>, destination: &Destination, index: u32, record: Record<'a>) {
+    let share = shares.entry((Arc::clone(destination.name()), index));
+    let new = || Share { partition: Arc::clone(destination.partition(index)), records: Vec::new() };
+    share.or_insert_with(new).records.push(record);
 }
 
 fn choose(destination: &Destination, message: &Outgoing<'_>) -> Result<u32, Error> {

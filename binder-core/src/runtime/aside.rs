@@ -8,6 +8,7 @@ use super::backoff;
 use super::delayed::Delayed;
 use super::lanes::Task;
 use super::state::{BindingState, StateCell};
+use super::transaction::Collected;
 use crate::binder::{DeadLetter, DeadLetterSink, DelaySink};
 use crate::config::Backoff;
 use crate::{Error, Result};
@@ -16,6 +17,8 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub(crate) enum Exhausted {
     DeadLetter(Arc<dyn DeadLetterSink>),
+    /// A dead letter too, in the transaction that settles the message.
+    Transaction(Arc<Collected>),
     Discard,
     Stop,
 }
@@ -24,6 +27,7 @@ impl fmt::Debug for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DeadLetter(_) => "DeadLetter",
+            Self::Transaction(_) => "Transaction",
             Self::Discard => "Discard",
             Self::Stop => "Stop",
         })

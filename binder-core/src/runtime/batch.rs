@@ -19,6 +19,7 @@ use super::lanes::Task;
 use super::runner::BATCH;
 use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
+use super::transaction::{Ledger, Transaction};
 use super::window::SettlementWindow;
 use super::work::{Settings, late};
 use crate::binder::{Consumer, LaneId, Parcel, Received};
@@ -56,12 +57,14 @@ impl Application {
         if let Some(why) = refused {
             return Err(Error::new(ErrorKind::Config, format!("the input `{}` {why}", entry.binding.channel)));
         }
+        entry.check_transaction(handler.needs_transaction())?;
         let handler = Arc::new(handler);
         let decoder = entry.decoder();
+        let binder = entry.binding.properties.transactional.then(|| Arc::clone(&entry.binder_name));
         entry.set_boxed_run(Arc::new(move |consumer, context| {
             let call =
                 Call { handler: Arc::clone(&handler), decoder: decoder.clone(), types: std::marker::PhantomData };
-            Box::pin(BatchRunner::new(consumer, call, context).run())
+            Box::pin(BatchRunner::new(consumer, call, context, binder.clone()).run())
         }));
         if self.is_started() && entry.auto_startup {
             entry.start();
@@ -78,9 +81,9 @@ struct Call<H, T, A> {
 }
 
 /// A message that is not done.
-struct Item {
-    parcel: Parcel,
-    attempt: u32,
+pub(super) struct Item {
+    pub(super) parcel: Parcel,
+    pub(super) attempt: u32,
 }
 
 struct BatchRunner<C> {
@@ -93,6 +96,8 @@ struct BatchRunner<C> {
     window: SettlementWindow,
     random: fastrand::Rng,
     seeks: Arc<Seeks>,
+    /// What is to be committed, if the input is transactional.
+    ledger: Option<Ledger>,
 }
 
 /// The consumer, polled on while something else is waited for.
@@ -168,8 +173,15 @@ where
     H::Output: IntoBatchOutcome + Send,
     A: 'static,
 {
-    fn new(consumer: Box<dyn Consumer>, call: Call<H, T, A>, context: RunContext) -> Self {
+    fn new(
+        consumer: Box<dyn Consumer>,
+        call: Call<H, T, A>,
+        context: RunContext,
+        transactions_of: Option<Arc<str>>,
+    ) -> Self {
         let RunContext { settings, exhausted, state, control, seeks } = context;
+        let ledger = transactions_of.map(|binder| Ledger::new(binder, &settings, &exhausted, &state));
+        let exhausted = ledger.as_ref().map_or(exhausted, Ledger::exhausted);
         let breaker = Breaker::new(&settings.breaker);
         let inbox = Inbox {
             next: Vec::new(),
@@ -189,6 +201,7 @@ where
             window: SettlementWindow::default(),
             random: fastrand::Rng::new(),
             seeks,
+            ledger,
         }
     }
 
@@ -240,12 +253,15 @@ where
     /// Moves the consumer; what was received and not handled is dropped.
     #[cold]
     fn seek(&mut self) {
-        let (window, Port { consumer, inbox, .. }) = (&mut self.window, &mut self.port);
+        let (window, ledger, Port { consumer, inbox, .. }) = (&mut self.window, &mut self.ledger, &mut self.port);
         let Inbox { next, assigned, .. } = inbox;
         self.seeks.carry_out(consumer.as_mut(), |ended| {
             next.retain(|item| !ended.contains(&item.parcel.token.lane));
             window.forget(ended);
             assigned.remove(ended);
+            if let Some(Err(error)) = ledger.as_mut().map(|ledger| ledger.forget(ended)) {
+                tracing::error!("{error:?}");
+            }
         });
     }
 
@@ -256,18 +272,49 @@ where
             let lost = std::mem::take(&mut port.inbox.lost);
             self.window.forget(&lost);
             port.inbox.assigned.remove(&lost);
+            self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.forget(&lost))?;
         }
         let mut progress = false;
+        let ledger = &mut self.ledger;
         self.window.take_settled(|lane, sequence| {
             progress = true;
-            port.consumer.settle(lane, sequence)
+            match ledger {
+                None => port.consumer.settle(lane, sequence),
+                Some(ledger) => {
+                    ledger.note(lane, sequence);
+                    Ok(())
+                }
+            }
         })?;
+        if self.ledger.is_some() {
+            self.commit().await?;
+        }
+        let port = &mut self.port;
         self.state.note_unsettled(self.window.unsettled(), progress);
         if !port.inbox.revoked.is_empty() {
             let lanes = std::mem::take(&mut port.inbox.revoked);
             port.consumer.release(&lanes).await?;
+            self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.forget(&lanes))?;
             self.window.forget(&lanes);
             port.inbox.assigned.remove(&lanes);
+        }
+        Ok(())
+    }
+
+    /// Commits what is done, however often that is tried; the consumer is polled meanwhile.
+    #[cold]
+    async fn commit(&mut self) -> Result<()> {
+        let (Some(ledger), port) = (&mut self.ledger, &mut self.port) else { return Ok(()) };
+        while let Some(wait) = ledger.commit(port.consumer.as_mut()).await? {
+            let stops = matches!(*port.control.borrow(), Command::Stop(_));
+            if stops || port.while_polling(tokio::time::sleep(wait)).await?.is_none() {
+                tracing::warn!(channel = %self.settings.channel, "a transaction is not committed; its messages are delivered again");
+                break;
+            }
+            let lost = &port.inbox.lost;
+            self.window.forget(lost);
+            port.inbox.assigned.remove(lost);
+            ledger.forget(lost)?;
         }
         Ok(())
     }
@@ -288,7 +335,8 @@ where
             if !self.wait_for_breaker().await? {
                 return Ok(false);
             }
-            let outcome = match self.call(messages, &open) {
+            let transaction = self.ledger.as_ref().map(Ledger::begin);
+            let outcome = match self.call(messages, &open, transaction.as_ref()) {
                 Ok(call) => {
                     let call = within(self.settings.handler_timeout, AssertUnwindSafe(call).catch_unwind());
                     match self.port.while_polling(call).await? {
@@ -302,6 +350,9 @@ where
                 }
                 Err(error) => BatchOutcome::failed(error),
             };
+            if let (Some(ledger), Some(transaction)) = (&self.ledger, &transaction) {
+                ledger.add_call(transaction, &open, &outcome);
+            }
             self.note(outcome.all.is_none() && outcome.failed.is_empty());
             let Some(rest) = self.sort_out(open, outcome).await? else { return Ok(false) };
             open = rest;
@@ -353,8 +404,12 @@ where
         (messages, unread)
     }
 
-    fn call(&self, messages: Vec<Message<T>>, open: &[Item]) -> Result<H::Future> {
+    fn call(&self, messages: Vec<Message<T>>, open: &[Item], transaction: Option<&Transaction>) -> Result<H::Future> {
         let call = || self.call.handler.call(Batch::new(messages), &self.delivery(&open[0]), &());
+        let call = || match transaction {
+            None => call(),
+            Some(transaction) => transaction.within(call),
+        };
         let made = catch_unwind(AssertUnwindSafe(call));
         made.unwrap_or_else(|_| Err(Error::new(ErrorKind::Handler, "making the handler's call panicked").retryable()))
     }
@@ -421,6 +476,10 @@ where
         let channel = &self.settings.channel;
         match &self.exhausted {
             Exhausted::Stop => return Err(error.permanent()),
+            Exhausted::Transaction(collected) => {
+                tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
+                collected.add_letter(item.parcel.clone(), error.permanent(), attempts);
+            }
             Exhausted::Discard => tracing::error!(%channel, attempts, "discarding the message: {error:?}"),
             Exhausted::DeadLetter(sink) => {
                 tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");

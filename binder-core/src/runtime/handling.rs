@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 use super::application::Application;
 use super::inherit::Inherited;
 use super::layer::HandlerCall;
+use super::transaction::Transaction;
 use crate::channel::{Input, Output};
 use crate::codec::{Decode, Encode};
 use crate::handler::{Delivery, DeliveryRef, Handler, HandlerError, IntoOutcome, IntoReplies, Verdict};
@@ -30,6 +31,7 @@ impl Application {
         H: Handler<T, A>,
         H::Output: IntoOutcome,
     {
+        input.entry().check_transaction(handler.needs_transaction())?;
         let handler = Arc::new(handler);
         let decoder = input.entry().decoder();
         self.run(&input, move |delivery: &DeliveryRef<'_>| {
@@ -55,10 +57,26 @@ impl Application {
         H: Handler<T, A>,
         H::Output: IntoReplies<U, M>,
     {
+        input.entry().check_transaction(handler.needs_transaction())?;
         let handler = Arc::new(handler);
         let decoder = input.entry().decoder();
         let inherited = Inherited::new(&output.core().binding.properties.copy_headers);
         let output = Arc::new(output);
+        if input.entry().binding.properties.transactional {
+            check_one_binder(&input, &output)?;
+            return self.run(&input, move |delivery: &DeliveryRef<'_>| {
+                let payload = decoder.decode::<T>(delivery)?;
+                let (headers, transaction) = (inherited.of(delivery), Transaction::current()?);
+                let call = handler.call(payload, delivery, &())?;
+                let output = Arc::clone(&output);
+                Ok(async move {
+                    for reply in call.await.into_replies()? {
+                        transaction.send_message(&output, headers.clone().onto(reply)).await?;
+                    }
+                    Ok(())
+                })
+            });
+        }
         self.run(&input, move |delivery: &DeliveryRef<'_>| {
             let payload = decoder.decode::<T>(delivery)?;
             let headers = inherited.of(delivery);
@@ -113,6 +131,19 @@ impl<C: Future<Output: IntoOutcome>> Future for Answer<C> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Verdict> {
         self.project().call.poll(context).map(IntoOutcome::into_outcome)
     }
+}
+
+/// Refuses an output that can't be part of the input's transactions.
+fn check_one_binder<T, U>(input: &Input<T>, output: &Output<U>) -> Result<()> {
+    let (own, other) = (&input.entry().binder_name, &output.core().binder_name);
+    if own == other {
+        return Ok(());
+    }
+    let (input, output) = (&input.entry().binding.channel, &output.core().binding.channel);
+    let text = format!(
+        "`{output}` is on the binder `{other}`, and the transactions of `{input}` are on `{own}`; a transaction has one binder"
+    );
+    Err(Error::new(ErrorKind::Config, text).with_context("binding", &**input))
 }
 
 async fn publish<U: Encode + Send>(

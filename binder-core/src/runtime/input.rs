@@ -20,6 +20,7 @@ use super::retry::RetryPolicy;
 use super::runner::{Look, Runner};
 use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
+use super::transaction;
 use super::work::{Settings, Work};
 use crate::binder::{Consumer, ConsumerBinding, SharedBinder};
 use crate::codec::{Codecs, Decode};
@@ -90,6 +91,15 @@ impl InputEntry {
         }
     }
 
+    /// Refuses a handler that needs a transaction where there is none.
+    pub(super) fn check_transaction(&self, needed: bool) -> Result<()> {
+        if !needed || self.binding.properties.transactional {
+            return Ok(());
+        }
+        let text = "the handler takes a `Transaction`: that needs `consumer.transactional: true`";
+        Err(Error::new(ErrorKind::Config, text).with_context("binding", &*self.binding.channel))
+    }
+
     /// Returns the decoder of this input's payloads.
     pub(crate) fn decoder(&self) -> Decoder {
         let properties = &self.binding.properties;
@@ -107,6 +117,9 @@ impl InputEntry {
         F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Clone + Send + Sync + 'static,
         Fut: Future<Output = Verdict> + Send + 'static,
     {
+        if self.binding.properties.transactional {
+            return self.set_boxed_run(transaction::run_of(invoke, Arc::clone(&self.binder_name)));
+        }
         self.set_boxed_run(Arc::new(move |consumer, context: RunContext| {
             let RunContext { settings, exhausted, state, control, seeks } = context;
             let assigned = Assigned::new(Arc::clone(&settings.channel), state.clone());

@@ -140,6 +140,18 @@ fn check_consumer(binding: &ConsumerBinding, binder: &SharedBinder) -> Result<()
             return Err(("consumer.retry", Error::new(ErrorKind::Config, message)));
         }
     }
+    if properties.transactional {
+        let refused = match (binder.transactions(), &binding.group) {
+            (None, _) => {
+                Some((ErrorKind::Unsupported, "the binder can't do `transactional: true`: it has no transactions"))
+            }
+            (_, None) => Some((ErrorKind::Config, "`transactional` needs a `group`")),
+            _ => None,
+        };
+        if let Some((kind, text)) = refused {
+            return Err(("consumer.transactional", Error::new(kind, text)));
+        }
+    }
     match properties.key.as_deref() {
         None => Ok(()),
         Some(key) if key.strip_prefix("header.").is_some_and(|name| !name.is_empty()) => Ok(()),

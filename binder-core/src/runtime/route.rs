@@ -79,6 +79,7 @@ pub struct Router<T> {
     input: Input<T>,
     decoder: Decoder,
     routes: Vec<(Condition, Target)>,
+    needs_transaction: bool,
 }
 
 impl Application {
@@ -106,7 +107,7 @@ impl Application {
     /// ```
     pub fn route<T: Decode>(&self, input: Input<T>) -> Router<T> {
         let decoder = input.entry().decoder();
-        Router { app: self.clone(), input, decoder, routes: Vec::new() }
+        Router { app: self.clone(), input, decoder, routes: Vec::new(), needs_transaction: false }
     }
 }
 
@@ -118,6 +119,7 @@ impl<T: Decode> Router<T> {
         H: Handler<U, A>,
         H::Output: IntoOutcome,
     {
+        self.needs_transaction |= handler.needs_transaction();
         let target = self.target(handler);
         self.routes.push((condition.0, target));
         self
@@ -143,12 +145,13 @@ impl<T: Decode> Router<T> {
     /// # Errors
     /// [`Config`](ErrorKind::Config) if the input is handled already.
     #[allow(clippy::unused_async, reason = "spawns tasks, so it belongs into a runtime")]
-    pub async fn otherwise_handle<U, A, H>(self, handler: H) -> Result<()>
+    pub async fn otherwise_handle<U, A, H>(mut self, handler: H) -> Result<()>
     where
         U: Decode,
         H: Handler<U, A>,
         H::Output: IntoOutcome,
     {
+        self.needs_transaction |= handler.needs_transaction();
         let rest = self.target(handler);
         self.finish(rest)
     }
@@ -168,6 +171,7 @@ impl<T: Decode> Router<T> {
     }
 
     fn finish(self, rest: Target) -> Result<()> {
+        self.input.entry().check_transaction(self.needs_transaction)?;
         let routes: Arc<[_]> = self.routes.into();
         self.app.run(&self.input, move |delivery: &DeliveryRef<'_>| {
             let found = routes.iter().find(|(condition, _)| condition(delivery));

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 pub(crate) const BATCH: usize = 256;
 
 /// How long the handlers of lanes that are to be given back may still run.
-const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether a delivery holds up its lane.
 const LOOK: Duration = Duration::from_secs(1);
@@ -252,7 +252,7 @@ fn take<F, Fut>(
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+pub(super) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

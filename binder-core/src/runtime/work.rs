@@ -352,6 +352,11 @@ where
                 let aside = Aside::dead_letter(channel, sink, error.permanent(), attempts, &self.state);
                 self.aside.push(Box::pin(aside.send(task)));
             }
+            Exhausted::Transaction(collected) => {
+                tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
+                collected.add_letter(task.parcel.clone(), error.permanent(), attempts);
+                self.finish(&task);
+            }
             Exhausted::Discard => {
                 tracing::error!(%channel, attempts, "discarding the message: {error:?}");
                 self.finish(&task);

@@ -12,10 +12,14 @@ mod secure;
 mod seeking;
 #[path = "../support/mod.rs"]
 mod support;
+mod transactional;
 mod transactions;
 mod wire;
 
 fn main() {
+    if let Ok(name) = std::env::var(transactional::CHILD) {
+        return transactional::run_child(&name);
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let ready = support::url().is_some();
     let mut cases = wire::cases(ready);
@@ -28,5 +32,6 @@ fn main() {
     cases.extend(handling::cases(ready));
     cases.extend(seeking::cases(ready));
     cases.extend(transactions::cases(ready));
+    cases.extend(transactional::cases(ready));
     libtest_mimic::run(&arguments, cases).exit();
 }

@@ -6,7 +6,7 @@ use binder_core::config::Config;
 use binder_core::message::Message;
 use binder_core::prelude::*;
 use libtest_mimic::Trial;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, Producer as _};
@@ -23,6 +23,15 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("concurrent_callers_share_transactions", ready, concurrent_callers_share_transactions),
         case("a_refused_message_fails_its_caller_only", ready, a_refused_message_fails_its_caller_only),
         case("a_fenced_producer_is_made_anew", ready, a_fenced_producer_is_made_anew),
+        case("a_group_over_aborted_records_has_no_lag", ready, || {
+            let transactions = [(true, "a"), (false, "x"), (true, "b"), (false, "y"), (false, "z")];
+            a_group_over_aborted_records_has_no_lag(
+                transactions.map(|(committed, text)| (committed, vec![text])).to_vec(),
+            )
+        }),
+        case("a_group_over_nothing_but_aborted_records_has_no_lag", ready, || {
+            a_group_over_aborted_records_has_no_lag(vec![(false, vec!["x", "y"])])
+        }),
     ]
 }
 
@@ -48,42 +57,6 @@ fn application(name: &str, producer: &str) -> Application {
     );
     let config = Config::builder().yaml(&text).build().expect("the configuration is right");
     Application::builder().config(config).binder("kafka", binder_kafka::factory()).build().expect("it builds")
-}
-
-fn reader(isolation: &str) -> BaseConsumer {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", url().expect("checked before")).set("group.id", "raw");
-    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true").set("fetch.wait.max.ms", "50");
-    config.set("isolation.level", isolation).create().unwrap()
-}
-
-/// What a reader of partition 0 sees from its beginning to its end: key, payload and offset.
-pub(crate) async fn seen(topic: &str, isolation: &'static str) -> Vec<(Option<Vec<u8>>, Vec<u8>, i64)> {
-    let topic = topic.to_owned();
-    let read = move || {
-        let client = reader(isolation);
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
-        client.assign(&list).unwrap();
-        let (begun, mut read) = (Instant::now(), Vec::new());
-        while begun.elapsed() < PATIENCE {
-            match client.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    let payload = message.payload().unwrap_or_default().to_vec();
-                    read.push((message.key().map(<[u8]>::to_vec), payload, message.offset()));
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => return read,
-                Some(Err(cause)) => panic!("{cause}"),
-                None => {}
-            }
-        }
-        panic!("{topic} has no end");
-    };
-    tokio::task::spawn_blocking(read).await.unwrap()
-}
-
-pub(crate) async fn seen_texts(topic: &str, isolation: &'static str) -> Vec<String> {
-    seen(topic, isolation).await.into_iter().map(|(_, payload, _)| String::from_utf8(payload).unwrap()).collect()
 }
 
 /// Returns the offset behind the last record of partition 0, markers of transactions included.
@@ -175,6 +148,24 @@ async fn a_refused_message_fails_its_caller_only() {
     app.shutdown().await.unwrap();
 }
 
+/// Begins something, and waits until partition 0 has another record, committed or not. Blocks.
+pub(crate) fn until_next_record<R>(topic: &str, begin: impl FnOnce() -> R) -> R {
+    let client = reader("read_uncommitted");
+    let mut list = TopicPartitionList::new();
+    let (_, end) = client.fetch_watermarks(topic, 0, PATIENCE).unwrap();
+    list.add_partition_offset(topic, 0, Offset::Offset(end)).unwrap();
+    client.assign(&list).unwrap();
+    let (begun, result) = (Instant::now(), begin());
+    while begun.elapsed() < PATIENCE {
+        match client.poll(Duration::from_millis(100)) {
+            Some(Ok(_)) => return result,
+            Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+            Some(Err(cause)) => panic!("{cause}"),
+        }
+    }
+    panic!("nothing comes to {topic}");
+}
+
 /// Returns the transactional ids with this beginning that the broker knows.
 pub(crate) async fn transactional_ids(prefix: &str) -> Vec<String> {
     let prefix = prefix.to_owned();
@@ -233,4 +224,65 @@ async fn a_fenced_producer_is_made_anew() {
     assert_eq!(seen_texts(&name, "read_committed").await, ["before", "first", "second"]);
     assert_eq!(transactional_ids(&name).await, ids, "it keeps its id");
     app.shutdown().await.unwrap();
+}
+
+/// Publishes texts with the bare client, each list in a transaction that is committed or aborted.
+async fn raw_transactions(topic: &str, transactions: Vec<(bool, Vec<&'static str>)>) {
+    let topic = topic.to_owned();
+    let publish = move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", url().expect("checked before")).set("transactional.id", unique("raw"));
+        let client: BaseProducer = config.create().unwrap();
+        client.init_transactions(PATIENCE).unwrap();
+        for (is_committed, texts) in transactions {
+            client.begin_transaction().unwrap();
+            for text in texts {
+                client
+                    .send(rdkafka::producer::BaseRecord::<(), str>::to(&topic).payload(text))
+                    .map_err(|(cause, _)| cause)
+                    .unwrap();
+            }
+            client.flush(PATIENCE).unwrap();
+            if is_committed { client.commit_transaction(PATIENCE) } else { client.abort_transaction(PATIENCE) }
+                .unwrap();
+        }
+    };
+    tokio::task::spawn_blocking(publish).await.unwrap();
+}
+
+/// Aborted records are never received, and the group's position passes them and all markers, at the end too.
+async fn a_group_over_aborted_records_has_no_lag(transactions: Vec<(bool, Vec<&'static str>)>) {
+    let topic = unique("gaps");
+    producer(&binder(), &topic, 1).await;
+    let expected: Vec<_> =
+        transactions.iter().filter(|(committed, _)| *committed).flat_map(|(_, texts)| texts.clone()).collect();
+    raw_transactions(&topic, transactions).await;
+    let mut binding = input(&topic, Some(&topic));
+    binding.section = section(serde_json::json!({ "commit-interval": "300ms" }));
+    let mut receiver = binder().bind_consumer(&binding).await.unwrap();
+    let parcels = receive(&mut receiver, expected.len()).await;
+    assert_eq!(payloads(&parcels), expected);
+    let end = end(&topic).await;
+    let unsettled = quiet(&mut receiver, Duration::from_millis(2500)).await;
+    assert_eq!(unsettled.len(), 0);
+    if let Some(last) = parcels.last() {
+        assert!(committed(&topic, &topic, 0).await.is_none(), "nothing is passed that is not settled");
+        settle(&mut receiver, last.token);
+    }
+    let passing = async {
+        until("the end is passed", async || committed(&topic, &topic, 0).await == Some(end)).await;
+        raw_transactions(&topic, vec![(false, vec!["late"])]).await;
+        until("what comes later too", async || committed(&topic, &topic, 0).await == Some(end + 2)).await;
+    };
+    // one receive that is never dropped: it has to wake up by itself
+    tokio::select! {
+        step = step(&mut receiver) => panic!("nobody sends: {step:?}"),
+        () = passing => {}
+    }
+    raw_transactions(&topic, vec![(true, vec!["more"])]).await;
+    let parcels = receive(&mut receiver, 1).await;
+    assert_eq!(payloads(&parcels), ["more"]);
+    settle(&mut receiver, parcels[0].token);
+    receiver.close().await.unwrap();
+    assert!(committed(&topic, &topic, 0).await > Some(end + 2));
 }

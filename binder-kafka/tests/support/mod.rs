@@ -241,6 +241,43 @@ pub(crate) async fn raw_read(topic: &str, partition: i32, count: usize) -> Vec<O
     tokio::task::spawn_blocking(read).await.unwrap()
 }
 
+/// Returns a bare client that says where a partition ends.
+pub(crate) fn reader(isolation: &str) -> BaseConsumer {
+    let mut config = plain();
+    config.set("group.id", "raw");
+    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true").set("fetch.wait.max.ms", "50");
+    config.set("isolation.level", isolation).create().unwrap()
+}
+
+/// What a reader of partition 0 sees from its beginning to its end: key, payload and offset.
+pub(crate) async fn seen(topic: &str, isolation: &'static str) -> Vec<(Option<Vec<u8>>, Vec<u8>, i64)> {
+    let topic = topic.to_owned();
+    let read = move || {
+        let client = reader(isolation);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+        client.assign(&list).unwrap();
+        let (begun, mut read) = (Instant::now(), Vec::new());
+        while begun.elapsed() < STEP {
+            match client.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let payload = message.payload().unwrap_or_default().to_vec();
+                    read.push((message.key().map(<[u8]>::to_vec), payload, message.offset()));
+                }
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return read,
+                Some(Err(cause)) => panic!("{cause}"),
+                None => {}
+            }
+        }
+        panic!("{topic} has no end");
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+pub(crate) async fn seen_texts(topic: &str, isolation: &'static str) -> Vec<String> {
+    seen(topic, isolation).await.into_iter().map(|(_, payload, _)| String::from_utf8(payload).unwrap()).collect()
+}
+
 /// Sends records with the bare client.
 pub(crate) async fn raw_send(topic: &str, records: Vec<(Option<i32>, rdkafka::message::OwnedHeaders, &'static [u8])>) {
     use rdkafka::producer::{FutureProducer, FutureRecord};

@@ -51,6 +51,7 @@ fn every_property_of_a_binding_is_shown_with_its_origin() {
         content-type-from: header
         key: null
         partitioned: false
+        transactional: false
         rabbit:
           max-length: 5 # inline yaml:8
           tags: [\"a b\", c, \"true\"] # inline yaml:8

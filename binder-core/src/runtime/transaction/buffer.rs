@@ -28,13 +28,15 @@ impl fmt::Debug for Part {
 /// Messages that wait for the end of their transaction.
 #[derive(Debug)]
 pub(crate) struct Buffer {
+    /// The binder that it belongs to, if that is known before the first message.
+    binder: Option<Arc<str>>,
     /// None when the transaction is over.
     parts: Mutex<Option<Vec<Part>>>,
 }
 
 impl Buffer {
-    pub(crate) fn new() -> Self {
-        Self { parts: Mutex::new(Some(Vec::new())) }
+    pub(crate) fn new(binder: Option<Arc<str>>) -> Self {
+        Self { binder, parts: Mutex::new(Some(Vec::new())) }
     }
 
     /// Fails if an output can't be part of this transaction.
@@ -44,9 +46,9 @@ impl Buffer {
         if !core.has_transactions() {
             return Err(Error::new(ErrorKind::Unsupported, "the binder has no transactions"));
         }
-        match parts.first() {
-            Some(first) if first.core.binder_name != core.binder_name => {
-                let others = &first.core.binder_name;
+        let first = parts.first().map(|part| &part.core.binder_name);
+        match self.binder.as_ref().or(first) {
+            Some(others) if *others != core.binder_name => {
                 Err(Error::new(ErrorKind::Config, format!("the transaction belongs to the binder `{others}`")))
             }
             _ => Ok(()),

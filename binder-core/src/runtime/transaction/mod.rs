@@ -4,8 +4,12 @@
 //! aborts nothing, and callers that know nothing of each other can share a transaction of the broker.
 
 mod buffer;
+mod collected;
+mod consumed;
+mod ledger;
 mod shared;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,21 +17,51 @@ use std::sync::Arc;
 use super::application::{Application, lock};
 use crate::channel::Output;
 use crate::codec::Encode;
-use crate::handler::HandlerError;
+use crate::handler::{DeliveryRef, FromDelivery, HandlerError};
 use crate::message::Message;
 use crate::{Error, ErrorKind, Result};
 pub(crate) use buffer::{Buffer, Part};
+pub(crate) use collected::Collected;
+pub(super) use consumed::run_of;
+pub(super) use ledger::Ledger;
 pub(super) use shared::Publishers;
+
+thread_local! {
+    /// The transaction of the call that is being made.
+    static CURRENT: RefCell<Option<Transaction>> = const { RefCell::new(None) };
+}
 
 /// Messages that are published together or not at all. Clones are the same transaction.
 ///
-/// [`Application::transaction`] begins one. All outputs in it belong to one binder.
+/// [`Application::transaction`] begins one. A handler of an input that is `transactional` takes one as an argument: what it sends through it is
+/// published with what it returns, and when the message is settled; if the handler fails, nothing of it is. All outputs in a transaction
+/// belong to one binder.
 #[derive(Clone)]
 pub struct Transaction(Arc<Buffer>);
 
 impl Transaction {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Buffer::new()))
+    pub(super) fn new(binder: Option<Arc<str>>) -> Self {
+        Self(Arc::new(Buffer::new(binder)))
+    }
+
+    /// Makes a call that may ask for this transaction.
+    pub(super) fn within<R>(&self, call: impl FnOnce() -> R) -> R {
+        /// Ends it, also after a panic.
+        struct End;
+        impl Drop for End {
+            fn drop(&mut self) {
+                CURRENT.set(None);
+            }
+        }
+        CURRENT.set(Some(self.clone()));
+        let _end = End;
+        call()
+    }
+
+    /// Returns the transaction of the call that is being made.
+    pub(super) fn current() -> Result<Self> {
+        let current = CURRENT.with_borrow(Clone::clone);
+        current.ok_or_else(|| Error::new(ErrorKind::Config, "a `Transaction` needs `consumer.transactional: true`"))
     }
 
     /// Adds a payload. It is encoded, and goes to the broker with all others when the transaction is committed.
@@ -51,6 +85,14 @@ impl Transaction {
     /// Ends the transaction and returns what is in it.
     pub(super) fn end(&self) -> Vec<Part> {
         self.0.end()
+    }
+}
+
+impl<S> FromDelivery<S> for Transaction {
+    const NEEDS_TRANSACTION: bool = true;
+
+    fn from_delivery(_: &DeliveryRef<'_>, _: &S) -> Result<Self> {
+        Self::current()
     }
 }
 
@@ -97,7 +139,7 @@ impl Application {
         Fut: Future<Output = Result<R, HandlerError>> + Send,
         R: Send,
     {
-        let transaction = Transaction::new();
+        let transaction = Transaction::new(None);
         let done = work(transaction.clone()).await;
         let parts = transaction.end();
         let value = done.map_err(|failure| {
