@@ -291,7 +291,7 @@ where
                 () = sleep_until(self.again) => {}
                 received = consumer.recv_many(BATCH) => {
                     if let Received::Lost(lanes) = received? {
-                        work.forget(&lanes);
+                        work.lose(&lanes);
                         assigned.remove(&lanes);
                         ledger.forget(&lanes)?;
                     }
@@ -323,7 +323,7 @@ where
         Received::Batch(view) => work.accept(&*view),
         Received::Assigned(lanes) => assigned.add(lanes),
         Received::Lost(lanes) => {
-            work.forget(&lanes);
+            work.lose(&lanes);
             assigned.remove(&lanes);
             ledger.forget(&lanes)?;
         }
