@@ -76,7 +76,7 @@ impl std::fmt::Debug for DeliveryRef<'_> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be taken from a delivery",
     label = "not an extractor",
-    note = "after the payload a handler takes `State<S>`, `Headers`, `Header<N>`, `Option<Header<N>>` or `Delivery`; `State<S>` needs `.with_state(..)` with exactly this `S`"
+    note = "after the payload a handler takes `State<S>`, `Headers`, `Header<N>`, `Option<Header<N>>`, `Transaction` or `Delivery`; `State<S>` needs `.with_state(..)` with exactly this `S`"
 )]
 pub trait FromDelivery<S>: Sized {
     /// Whether there is such a value on a `transactional` input only. A handler that takes it is refused on others.
