@@ -185,13 +185,13 @@ where
         Ok(())
     }
 
-    /// Moves the consumer; what was received and not started is dropped, what runs counts no more.
+    /// Moves the consumer; what was received is dropped, and handlers that run end: what they send would never be committed.
     #[cold]
     fn seek(&mut self) -> Result<()> {
         let Self { consumer, work, assigned, seeks, ledger, .. } = self;
         let mut forgotten = Ok(());
         seeks.carry_out(consumer.as_mut(), |ended| {
-            work.forget(ended);
+            work.lose(ended);
             assigned.remove(ended);
             forgotten = ledger.forget(ended);
         });
@@ -245,7 +245,7 @@ where
         }
         self.consumer.release(lanes).await?;
         let lanes = std::mem::take(&mut self.revoked).map_or_else(Vec::new, |(lanes, _)| lanes);
-        self.work.forget(&lanes);
+        self.work.lose(&lanes);
         self.assigned.remove(&lanes);
         self.ledger.forget(&lanes)
     }
@@ -277,9 +277,18 @@ where
             self.consumer.pause()?;
         }
         loop {
-            self.step().await?;
-            // nothing more comes: what is done need not wait for the rest of its batch
-            self.commit().await?;
+            let turn = async {
+                self.step().await?;
+                // nothing more comes: what is done need not wait for the rest of its batch
+                self.commit().await
+            };
+            match tokio::time::timeout_at(deadline, turn).await {
+                Ok(committed) => committed?,
+                Err(_) => {
+                    tracing::warn!("the broker does not answer to a commit, and there is no more time to wait for it");
+                    break;
+                }
+            }
             if self.work.is_idle() && self.ledger.is_empty() || Instant::now() >= deadline {
                 break;
             }
