@@ -196,7 +196,14 @@ impl Lane {
                 }
                 Intake::Opening(opening) => match opening.as_mut().poll(context) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(consumer)) => self.opened(consumer),
+                    Poll::Ready(Ok(consumer)) => {
+                        self.opened(consumer);
+                        // All that the one before was given has come by now. It goes back before anything of this one is handed out, or
+                        // acknowledging that would acknowledge it too.
+                        if let Err(ended) = self.return_cancelled(context) {
+                            return Poll::Ready(Err(ended));
+                        }
+                    }
                     Poll::Ready(Err(cause)) => return Poll::Ready(Err(Ended(error::text(&cause)))),
                 },
                 Intake::Open(consumer) => {

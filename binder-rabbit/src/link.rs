@@ -69,18 +69,18 @@ pub(crate) fn held_back(reason: &str) -> String {
 
 impl Live {
     /// Returns the first number of the broker's version, if it can be had. Asks once.
-    pub(crate) async fn broker_major(&self) -> Option<u32> {
+    ///
+    /// # Errors
+    /// If the broker does not answer: what depends on its version must not be decided without it.
+    pub(crate) async fn broker_major(&self) -> Result<Option<u32>> {
         let ask = async || {
             let asked = timeout(self.settings.connect_timeout, greet(&self.uri, &self.settings)).await;
-            match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                Ok(major) => major,
-                Err(error) => {
-                    tracing::warn!(%error, "the broker does not say its version");
-                    None
-                }
-            }
+            asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|cause| {
+                let text = format!("the broker did not say its version: {cause}");
+                Error::new(ErrorKind::Connection, text).with_source(cause).retryable()
+            })
         };
-        *self.major.get_or_init(ask).await
+        self.major.get_or_try_init(ask).await.copied()
     }
 
     /// Opens a channel.

@@ -129,7 +129,7 @@ impl<'a> Setup<'a> {
     }
 
     async fn create_queue(&mut self, plan: &QueuePlan, name: &str) -> Result<DeclaredQueue> {
-        let mut arguments = self.arguments(&plan.settings).await;
+        let mut arguments = self.arguments(&plan.settings).await?;
         if let Some(dead_letters) = &plan.dead_letters {
             self.dead_letter_queue(dead_letters).await?;
             arguments.set_dead_letters(&dead_letters.exchange, name);
@@ -147,7 +147,7 @@ impl<'a> Setup<'a> {
 
     async fn dead_letter_queue(&mut self, plan: &DeadLetterPlan) -> Result<()> {
         self.exchange(&plan.exchange, ExchangeType::Direct, Provision::Create).await?;
-        let arguments = self.arguments(&plan.settings).await;
+        let arguments = self.arguments(&plan.settings).await?;
         self.declare_or_use(&plan.queue, arguments).await?;
         for key in &plan.keys {
             self.bind(&plan.queue, &plan.exchange, key).await?;
@@ -156,12 +156,12 @@ impl<'a> Setup<'a> {
     }
 
     /// Returns the arguments of a queue on this broker, those of dead letters excepted.
-    async fn arguments(&self, settings: &QueueSettings) -> Arguments {
+    async fn arguments(&self, settings: &QueueSettings) -> Result<Arguments> {
         let mut arguments = Arguments(settings.arguments());
-        if settings.has_no_limit() && settings.asks_for_no_limit(self.live.broker_major().await) {
+        if settings.has_no_limit() && settings.asks_for_no_limit(self.live.broker_major().await?) {
             arguments.set_no_limit();
         }
-        arguments
+        Ok(arguments)
     }
 
     /// Declares a queue, or takes one that is there and lacks only what we can do without.
