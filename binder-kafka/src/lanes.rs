@@ -211,11 +211,15 @@ impl Lanes {
         }
         let released = self.live.iter().any(|lane| lane.state == State::Released);
         let waiting = self.live.iter().any(|lane| lane.state == State::Revoked);
-        (released && !waiting).then(|| self.remove(|lane| lane.state == State::Released).1)
+        (released && !waiting).then(|| {
+            self.give_up_seeks(|lane| lane.state == State::Released);
+            self.remove(|lane| lane.state == State::Released).1
+        })
     }
 
     /// Forgets what was to be released: it is gone already.
     pub(crate) fn lose_revoked(&mut self) -> TopicPartitionList {
+        self.give_up_seeks(|lane| lane.state != State::Held);
         let (lost, list) = self.remove(|lane| lane.state != State::Held);
         self.news.push_back(News::Lost(lost));
         list
@@ -230,6 +234,17 @@ impl Lanes {
         for (topic, partition, offset) in &self.starts {
             if let Some(mut element) = list.find_partition(topic, *partition) {
                 let _ = element.set_offset(Offset::Offset(*offset));
+            }
+        }
+    }
+
+    /// Says which seeks are not carried out: their partition goes before its new position was found. Another member, or a later assignment, must
+    /// not find it moved long after somebody asked.
+    fn give_up_seeks(&self, gone: impl Fn(&Lane) -> bool) {
+        for lane in self.live.iter().filter(|lane| gone(lane)) {
+            if let Seeking::Asked(to) = lane.seeking {
+                let Lane { topic, partition, .. } = lane;
+                tracing::error!(%topic, partition, ?to, "the partition is gone before it was moved; seek again");
             }
         }
     }
@@ -415,6 +430,7 @@ impl Lanes {
     pub(crate) fn lose(&mut self, partitions: &TopicPartitionList) {
         let elements = partitions.elements();
         let named = |lane: &Lane| elements.iter().any(|e| e.partition() == lane.partition && e.topic() == &*lane.topic);
+        self.give_up_seeks(named);
         let (lost, _) = self.remove(named);
         if !lost.is_empty() {
             self.news.push_back(News::Lost(lost));
