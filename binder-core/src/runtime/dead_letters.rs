@@ -9,7 +9,7 @@ use crate::binder::{DeadLetterEntry, DeadLetterPass, Disposal, Purpose};
 use crate::{Error, ErrorKind, Result};
 
 /// Letters that are looked at together.
-const BATCH: usize = 5_000;
+const BATCH: usize = 100;
 
 /// How often a message is sent back unless the caller says it.
 const MAX_REDRIVES: u32 = 3;
