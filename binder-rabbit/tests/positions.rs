@@ -39,6 +39,6 @@ async fn a_transactional_input_is_refused() -> Result<()> {
     let error = app.bind::<SinkBinding<String>>().await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("`transactional: true`"), "{error}");
-    assert!(format!("{error:?}").contains("consumer.transactional"), "it says where: {error:?}");
+    assert!(format!("{error:?}").contains("binding `input`"), "it says where: {error:?}");
     Ok(())
 }
