@@ -215,7 +215,7 @@ where
                 break;
             }
             if self.seeks.is_pending() {
-                self.seek();
+                self.seek()?;
             }
             let pause = command == Command::Pause;
             if pause != paused {
@@ -252,17 +252,19 @@ where
 
     /// Moves the consumer; what was received and not handled is dropped.
     #[cold]
-    fn seek(&mut self) {
+    fn seek(&mut self) -> Result<()> {
+        let mut forgotten = Ok(());
         let (window, ledger, Port { consumer, inbox, .. }) = (&mut self.window, &mut self.ledger, &mut self.port);
         let Inbox { next, assigned, .. } = inbox;
         self.seeks.carry_out(consumer.as_mut(), |ended| {
             next.retain(|item| !ended.contains(&item.parcel.token.lane));
             window.forget(ended);
             assigned.remove(ended);
-            if let Some(Err(error)) = ledger.as_mut().map(|ledger| ledger.forget(ended)) {
-                tracing::error!("{error:?}");
+            if let Some(ledger) = ledger.as_mut() {
+                forgotten = std::mem::replace(&mut forgotten, Ok(())).and(ledger.forget(ended));
             }
         });
+        forgotten
     }
 
     /// Settles what is done and gives back what was asked for.

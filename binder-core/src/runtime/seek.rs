@@ -62,7 +62,8 @@ impl BindingControl {
     /// Moves the group on all partitions that this input holds, and commits that position: it survives a restart.
     ///
     /// When this returns, no message that was received before is started any more. A handler that runs may finish; it settles nothing, and
-    /// if it fails it is not tried again. Works while the binding is paused. An input that is not running, or holds no partition yet, keeps
+    /// if it fails it is not tried again (of a `transactional` input it ends at its next `.await`). Works while the binding is paused. An
+    /// input that is not running, or holds no partition yet, keeps
     /// the seek and carries it out with its next assignment. Other members of the group keep their partitions and positions.
     ///
     /// # Errors

@@ -193,7 +193,8 @@ where
         seeks.carry_out(consumer.as_mut(), |ended| {
             work.lose(ended);
             assigned.remove(ended);
-            forgotten = ledger.forget(ended);
+            // of several seeks the first failure counts: what it dropped must not be passed by a later commit
+            forgotten = std::mem::replace(&mut forgotten, Ok(())).and(ledger.forget(ended));
         });
         forgotten
     }
