@@ -12,6 +12,7 @@ pub enum SeekTo {
     End,
     /// The message at this offset; the nearest there is if it lies outside of what is kept.
     Offset(u64),
-    /// The first message that was sent at this time or later; the end if there is none.
+    /// The first message that was sent at this time or later; the end if there is none. A time is as exact as the broker keeps it, 1 ms on
+    /// Kafka and 10 ms on memory, so that messages of the last moment before it may come too.
     Timestamp(SystemTime),
 }

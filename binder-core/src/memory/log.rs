@@ -11,6 +11,7 @@ use super::batch::Batch;
 use super::chunk::{CHUNK, Chunk};
 use super::item::{Kind, Record};
 use super::mailbox::Mailbox;
+use super::stamp;
 use crate::binder::{OutgoingBatch, SeekTo};
 use crate::config::Start;
 
@@ -244,10 +245,10 @@ impl Log {
         Some(settled)
     }
 
-    /// Returns the offset of the first message that was sent at `time` or later, else the end.
+    /// Returns the offset of the first message that may have been sent at `time` or later, else the end.
     fn sent_since(&self, time: SystemTime) -> u64 {
         let chunks = self.full.iter().chain([&self.current]);
-        let found = chunks.flat_map(Chunk::timestamps).position(|sent| sent >= time);
+        let found = chunks.flat_map(Chunk::timestamps).position(|sent| stamp::may_be_since(sent, time));
         found.map_or(self.end, |place| self.base + place as u64)
     }
 

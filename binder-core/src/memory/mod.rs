@@ -49,6 +49,7 @@ mod producer;
 mod progress;
 mod returns;
 mod settings;
+mod stamp;
 mod store;
 #[cfg(test)]
 mod tests;

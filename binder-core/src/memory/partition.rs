@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use super::item::Record;
 use super::lock;
 use super::log::Log;
+use super::stamp;
 use crate::Result;
 use crate::binder::OutgoingBatch;
 
@@ -46,7 +47,7 @@ impl Partition {
     /// Appends one message if there is room for it.
     #[inline(always)]
     pub(super) fn try_append(&self, record: Record<'_>) -> bool {
-        let now = SystemTime::now();
+        let now = stamp::now();
         let mut appender = self.appender();
         let fits = appender.claim_room(1);
         if fits {

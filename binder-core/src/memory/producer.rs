@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,6 +12,7 @@ use super::destination::{Destination, no_partition};
 use super::hub::{Session, closed};
 use super::item::{Kind, MAX_BYTES, Record};
 use super::partition::{Appender, Partition};
+use super::stamp;
 use crate::binder::{Outgoing, OutgoingBatch, Producer, ProducerBinding, Receipt, TrySend};
 use crate::config::{HeaderMode, Start};
 use crate::{Error, ErrorKind, Result};
@@ -86,7 +86,7 @@ impl MemoryProducer {
         if !appender.claim_room(batch.len()) {
             return Ok(false);
         }
-        let now = SystemTime::now();
+        let now = stamp::now();
         if copied {
             appender.append_batch(batch, self.with_headers, now);
         } else {
@@ -106,7 +106,7 @@ impl MemoryProducer {
             }
             appenders.push(appender);
         }
-        let now = SystemTime::now();
+        let now = stamp::now();
         for (message, choice) in batch.iter().zip(&plan.choices) {
             if let Some(appender) = &mut appenders[*choice as usize] {
                 appender.append(Record::outgoing(&message, self.with_headers), now);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 
@@ -14,6 +13,7 @@ use super::hub::Session;
 use super::item::Record;
 use super::partition::{Appender, Partition};
 use super::producer::check_size;
+use super::stamp;
 use crate::binder::{CommitError, Outgoing, TransactionPart, Transactions, Transactor};
 use crate::config::HeaderMode;
 use crate::{Error, Result};
@@ -99,7 +99,7 @@ fn try_append(shares: &Shares<'_>) -> Option<Arc<Partition>> {
         }
         appenders.push((appender, share));
     }
-    let now = SystemTime::now();
+    let now = stamp::now();
     for (appender, share) in &mut appenders {
         share.records.iter().for_each(|record| appender.append(*record, now));
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::super::stamp;
 use super::*;
 use crate::binder::SeekTo;
 
@@ -38,7 +39,7 @@ fn a_time_is_the_first_message_sent_since() {
     publish(&memory, "orders", 0, &["old"]);
     let sent = drain(&mut *orders)[0].metadata.timestamp.expect("a time");
     let mut between = SystemTime::now();
-    while between <= sent {
+    while between < sent + stamp::RESOLUTION {
         between = SystemTime::now();
     }
     publish(&memory, "orders", 0, &["new"]);
