@@ -25,8 +25,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use handler::HandlerError;
 pub use message::Message;
 pub use runtime::{
-    Application, ApplicationBuilder, BindingControl, BindingHealth, BindingState, Health, Hooks, Transaction, every,
-    shutdown_signal,
+    Application, ApplicationBuilder, BindingControl, BindingHealth, BindingState, Health, Hooks, InputCounts,
+    Transaction, every, shutdown_signal,
 };
 
 /// What goes around every handler and every send.

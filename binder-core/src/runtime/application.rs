@@ -425,6 +425,7 @@ impl InputEntry {
             binder: self.binder_name.to_string(),
             state: self.state.get(),
             oldest_unsettled_seconds: self.state.oldest_unsettled().as_secs_f64(),
+            counts: Some(self.state.counts().get()),
         }
     }
 }
@@ -438,6 +439,7 @@ impl OutputCore {
             binder: self.binder_name.to_string(),
             state: self.state.get(),
             oldest_unsettled_seconds: 0.0,
+            counts: None,
         }
     }
 }

@@ -99,6 +99,7 @@ impl Aside {
             self.state.set(BindingState::Running);
         }
         if let Way::DeadLetter { channel, reason, attempts, .. } = &self.way {
+            self.state.counts().dead_lettered.add(1);
             let letter = DeadLetter::new(&task.parcel, reason, *attempts);
             self.state.hooks().tell(|hooks| hooks.on_dead_letter(channel, &letter));
         }

@@ -16,7 +16,7 @@ use super::assigned::Assigned;
 use super::breaker::Breaker;
 use super::input::{Decoder, RunContext};
 use super::lanes::Task;
-use super::runner::BATCH;
+use super::runner::{BATCH, REVOKE_TIMEOUT};
 use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
 use super::transaction::{Ledger, Transaction};
@@ -74,7 +74,7 @@ impl Application {
 }
 
 /// The handler with what turns deliveries into its batch.
-struct Call<H, T, A> {
+pub(super) struct Call<H, T, A> {
     handler: Arc<H>,
     decoder: Decoder,
     types: std::marker::PhantomData<fn() -> (T, A)>,
@@ -86,7 +86,7 @@ pub(super) struct Item {
     pub(super) attempt: u32,
 }
 
-struct BatchRunner<C> {
+pub(super) struct BatchRunner<C> {
     port: Port,
     call: C,
     settings: Settings,
@@ -111,6 +111,8 @@ struct Port {
 struct Inbox {
     next: Vec<Item>,
     revoked: Vec<LaneId>,
+    /// When the revoked lanes are given up, whatever still runs.
+    revoked_until: Option<Instant>,
     lost: Vec<LaneId>,
     assigned: Assigned,
     arena: BytesMut,
@@ -128,31 +130,72 @@ impl Inbox {
                 }
             }
             Received::Assigned(lanes) => self.assigned.add(lanes),
-            Received::Revoked(lanes) => self.revoked.extend(lanes),
+            Received::Revoked(lanes) => {
+                self.revoked_until.get_or_insert_with(|| Instant::now() + REVOKE_TIMEOUT);
+                self.revoked.extend(lanes);
+            }
             Received::Lost(lanes) => self.lost.extend(lanes),
         }
         let (revoked, lost) = (&self.revoked, &self.lost);
         self.next.retain(|item| !revoked.contains(&item.parcel.token.lane) && !lost.contains(&item.parcel.token.lane));
     }
+
+    fn is_lost(&self, item: &Item) -> bool {
+        self.lost.contains(&item.parcel.token.lane)
+    }
+
+    fn take_revoked(&mut self) -> Vec<LaneId> {
+        self.revoked_until = None;
+        std::mem::take(&mut self.revoked)
+    }
+}
+
+/// How a wait ended.
+enum Waited<R> {
+    Done(R),
+    /// The binding is to stop now.
+    Stopped,
+    /// Nothing that is waited for is wanted any more.
+    Lost,
 }
 
 impl Port {
     /// Waits for `future` and polls the consumer meanwhile; `None` if the binding is to stop now.
     async fn while_polling<R>(&mut self, future: impl Future<Output = R> + Send) -> Result<Option<R>> {
+        Ok(match self.while_held(&[], future).await? {
+            Waited::Done(result) => Some(result),
+            Waited::Stopped | Waited::Lost => None,
+        })
+    }
+
+    /// Waits for `future` while any of `items` is still wanted, if there are any, and polls the consumer meanwhile. Lanes that are to move are given up
+    /// after a while: then they count as lost.
+    async fn while_held<R>(&mut self, items: &[Item], future: impl Future<Output = R> + Send) -> Result<Waited<R>> {
         let mut future = std::pin::pin!(future);
         let mut paused = false;
         let mut patience = None::<Instant>;
         let result = loop {
-            let deadline = patience.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+            let far = || Instant::now() + Duration::from_secs(86_400);
+            let (deadline, until) = (patience.unwrap_or_else(far), self.inbox.revoked_until.unwrap_or_else(far));
+            let mut overdue = false;
             tokio::select! {
                 biased;
-                result = &mut future => break Some(result),
-                () = tokio::time::sleep_until(deadline) => break None,
+                result = &mut future => break Waited::Done(result),
+                () = tokio::time::sleep_until(deadline) => break Waited::Stopped,
+                () = tokio::time::sleep_until(until) => overdue = true,
                 stop = self.control.wait_for(|command| matches!(command, Command::Stop(_))), if patience.is_none() => {
-                    let Ok(Command::Stop(wait)) = stop.map(|command| *command) else { break None };
+                    let Ok(Command::Stop(wait)) = stop.map(|command| *command) else { break Waited::Stopped };
                     patience = Some(Instant::now() + wait);
                 }
                 received = self.consumer.recv_many(BATCH) => self.inbox.take(received?),
+            }
+            if overdue {
+                let lanes = self.inbox.take_revoked();
+                self.consumer.release(&lanes).await?;
+                self.inbox.lost.extend(lanes);
+            }
+            if !items.is_empty() && items.iter().all(|item| self.inbox.is_lost(item)) {
+                break Waited::Lost;
             }
             if !paused && !self.inbox.next.is_empty() {
                 paused = true;
@@ -186,6 +229,7 @@ where
         let inbox = Inbox {
             next: Vec::new(),
             revoked: Vec::new(),
+            revoked_until: None,
             lost: Vec::new(),
             assigned: Assigned::new(Arc::clone(&settings.channel), state.clone()),
             arena: BytesMut::new(),
@@ -205,7 +249,14 @@ where
         }
     }
 
-    async fn run(mut self) -> Result<()> {
+    /// Returns a runner without transactions.
+    #[cfg(test)]
+    pub(super) fn of(handler: H, decoder: Decoder, consumer: Box<dyn Consumer>, context: RunContext) -> Self {
+        let call = Call { handler: Arc::new(handler), decoder, types: std::marker::PhantomData };
+        Self::new(consumer, call, context, None)
+    }
+
+    pub(super) async fn run(mut self) -> Result<()> {
         let max = self.settings.prefetch.min(BATCH);
         let mut paused = false;
         loop {
@@ -294,7 +345,7 @@ where
         let port = &mut self.port;
         self.state.note_unsettled(self.window.unsettled(), progress);
         if !port.inbox.revoked.is_empty() {
-            let lanes = std::mem::take(&mut port.inbox.revoked);
+            let lanes = port.inbox.take_revoked();
             port.consumer.release(&lanes).await?;
             self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.forget(&lanes))?;
             self.window.forget(&lanes);
@@ -321,10 +372,14 @@ where
         Ok(())
     }
 
-    /// Handles a batch until each item is done; false if the binding is to stop before that.
+    /// Handles a batch until each item is done, or gone with its lane; false if the binding is to stop before that.
     async fn handle(&mut self, mut open: Vec<Item>) -> Result<bool> {
         open.iter().for_each(|item| self.window.receive(item.parcel.token));
-        while !open.is_empty() {
+        loop {
+            self.drop_lost(&mut open);
+            if open.is_empty() {
+                return Ok(true);
+            }
             let (messages, unread) = self.read(&mut open);
             for (item, error) in unread {
                 if !self.exhaust(item, error, 0).await? {
@@ -332,7 +387,7 @@ where
                 }
             }
             if open.is_empty() {
-                break;
+                return Ok(true);
             }
             if !self.wait_for_breaker().await? {
                 return Ok(false);
@@ -341,13 +396,14 @@ where
             let outcome = match self.call(messages, &open, transaction.as_ref()) {
                 Ok(call) => {
                     let call = within(self.settings.handler_timeout, AssertUnwindSafe(call).catch_unwind());
-                    match self.port.while_polling(call).await? {
-                        Some(Ok(Ok(output))) => output.into_batch_outcome(),
-                        Some(Ok(Err(panic))) => {
+                    match self.port.while_held(&open, call).await? {
+                        Waited::Done(Ok(Ok(output))) => output.into_batch_outcome(),
+                        Waited::Done(Ok(Err(panic))) => {
                             BatchOutcome { failed: Vec::new(), all: Some(HandlerError::from_panic(&*panic)) }
                         }
-                        Some(Err(late)) => BatchOutcome::failed(late),
-                        None => return Ok(false),
+                        Waited::Done(Err(late)) => BatchOutcome::failed(late),
+                        Waited::Stopped => return Ok(false),
+                        Waited::Lost => continue,
                     }
                 }
                 Err(error) => BatchOutcome::failed(error),
@@ -359,7 +415,11 @@ where
             let Some(rest) = self.sort_out(open, outcome).await? else { return Ok(false) };
             open = rest;
         }
-        Ok(true)
+    }
+
+    /// Drops items whose lane is lost: they are delivered again.
+    fn drop_lost(&self, open: &mut Vec<Item>) {
+        open.retain(|item| !self.port.inbox.is_lost(item));
     }
 
     /// Waits while the breaker is open; false if the binding is to stop before that.
@@ -441,11 +501,17 @@ where
         let mut rest = Vec::new();
         let mut wait = Duration::ZERO;
         for (item, failure) in open.into_iter().zip(failures) {
+            let token = item.parcel.token;
+            if self.port.inbox.is_lost(&item) {
+                self.state.counts().too_late.add(1);
+                continue;
+            }
             let Some(error) = failure else {
-                self.window.finish(item.parcel.token);
+                self.window.finish(token);
                 continue;
             };
             if self.settings.retry.is_worth_another(&error, item.attempt) {
+                self.state.counts().retried.add(1);
                 if let Some(delayed) = &self.settings.delayed {
                     let wait = delayed.wait(&error, item.attempt);
                     let (channel, attempt) = (&self.settings.channel, item.attempt);
@@ -466,7 +532,7 @@ where
         }
         if !rest.is_empty() {
             tracing::warn!(channel = %self.settings.channel, items = rest.len(), ?wait, "items of a batch failed, will be tried again");
-            if self.port.while_polling(tokio::time::sleep(wait)).await?.is_none() {
+            if let Waited::Stopped = self.port.while_held(&rest, tokio::time::sleep(wait)).await? {
                 return Ok(None);
             }
         }
@@ -482,7 +548,10 @@ where
                 tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
                 collected.add_letter(item.parcel.clone(), error.permanent(), attempts);
             }
-            Exhausted::Discard => tracing::error!(%channel, attempts, "discarding the message: {error:?}"),
+            Exhausted::Discard => {
+                self.state.counts().discarded.add(1);
+                tracing::error!(%channel, attempts, "discarding the message: {error:?}");
+            }
             Exhausted::DeadLetter(sink) => {
                 tracing::warn!(%channel, attempts, "moving the message to the dead letters: {error:?}");
                 let aside = Aside::dead_letter(channel, sink, error.permanent(), attempts, &self.state);

@@ -310,9 +310,9 @@ impl fmt::Debug for InputEntry {
 /// Reads payloads: content type of the message, else of the binding.
 #[derive(Clone, Debug)]
 pub(crate) struct Decoder {
-    codecs: Codecs,
-    content_type: ContentType,
-    from_header: bool,
+    pub(super) codecs: Codecs,
+    pub(super) content_type: ContentType,
+    pub(super) from_header: bool,
 }
 
 impl Decoder {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::counts::{Counts, InputCounts};
 use super::hooks::HookSet;
 use crate::binder::{BinderHealth, Status};
 use crate::binding::Direction;
@@ -61,6 +62,7 @@ pub(crate) struct StateCell {
     kind: Arc<std::sync::OnceLock<ErrorKind>>,
     /// Since when the oldest unsettled delivery has been there, in ms since the cell was made; 0 is none.
     unsettled_since: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     made: Instant,
     status: Status,
     shown: Arc<Shown>,
@@ -106,12 +108,25 @@ impl StateCell {
             let (phase, shown) = (Arc::clone(&phase), Arc::clone(&shown));
             status.observe(move |health| shown.show(&combine(phase.borrow().clone(), health)));
         }
-        Self { phase, kind: Arc::default(), unsettled_since: Arc::default(), made: Instant::now(), status, shown }
+        Self {
+            phase,
+            kind: Arc::default(),
+            unsettled_since: Arc::default(),
+            counts: Arc::default(),
+            made: Instant::now(),
+            status,
+            shown,
+        }
     }
 
     /// Returns the hooks that are told of this binding.
     pub(crate) fn hooks(&self) -> &HookSet {
         &self.shown.hooks
+    }
+
+    /// Returns what is counted.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Returns the state without the binder's word on the connection.
@@ -221,6 +236,9 @@ pub struct BindingHealth {
     pub state: BindingState,
     /// How old the oldest unsettled delivery is, in seconds; 0 if there is none. Only an input has it.
     pub oldest_unsettled_seconds: f64,
+    /// What was not simply handled. Only an input has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<InputCounts>,
 }
 
 fn direction<S: serde::Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {

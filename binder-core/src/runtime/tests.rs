@@ -1,5 +1,6 @@
 //! The receive loop against a scripted consumer: what is settled, when, and what is told to the binder.
 
+mod batches;
 mod properties;
 
 use std::collections::VecDeque;
@@ -488,8 +489,10 @@ async fn a_message_that_waits_for_its_retry_holds_no_place() {
 async fn a_message_without_a_key_is_its_own_lane() {
     let keyed = Settings { ordering: Ordering::Key, concurrency: 2, ..settings() };
     let keyless = |n, payload| Parcel { key: None, ..parcel(n, "", payload) };
-    let mut bench = Bench::start(keyed, vec![keyless(1, "wait"), keyless(2, "wait")]);
+    let parcels = vec![keyless(1, "wait"), keyless(2, "wait"), parcel(3, "k", "ok"), keyless(4, "ok")];
+    let mut bench = Bench::start(keyed, parcels);
     bench.calls::<2>().await;
+    assert_eq!(bench.state.counts().get().without_key, 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -531,6 +534,7 @@ async fn a_revoked_lane_is_given_back_at_the_deadline_though_its_handler_runs() 
     assert_eq!(start.elapsed().as_secs(), 10);
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(settled(&bench.shared.told()), None, "the late settlement is ignored");
+    assert_eq!(bench.state.counts().get().too_late, 1, "and counted");
 }
 
 #[tokio::test(start_paused = true)]

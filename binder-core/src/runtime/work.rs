@@ -166,6 +166,9 @@ where
 
     /// Handles a batch: at once what can be, in a lane what can't.
     pub(crate) fn accept(&mut self, view: &dyn BatchView) {
+        if self.settings.ordering == Ordering::Key {
+            self.count_without_key(view);
+        }
         let mut next = 0;
         while next < view.len() {
             let end = if self.lanes.is_empty() { self.run_end(view, next) } else { next + 1 };
@@ -175,6 +178,17 @@ where
             } else {
                 next = self.run_in_place(view, next, end);
             }
+        }
+    }
+
+    fn count_without_key(&self, view: &dyn BatchView) {
+        let has_no_key = |index: &usize| match &self.settings.key_header {
+            None => view.key(*index).is_none(),
+            Some(name) => view.header(*index, name).is_none(),
+        };
+        let count = (0..view.len()).filter(has_no_key).count();
+        if count > 0 {
+            self.state.counts().without_key.add(count);
         }
     }
 
@@ -314,7 +328,9 @@ where
     }
 
     fn finish(&mut self, task: &Task) {
-        self.window.finish(task.parcel.token);
+        if !self.window.finish(task.parcel.token) {
+            self.state.counts().too_late.add(1);
+        }
         self.lanes.advance(task.lane);
     }
 
@@ -332,6 +348,7 @@ where
         }
         let channel = &self.settings.channel;
         if self.settings.retry.is_worth_another(&error, task.attempt) {
+            self.state.counts().retried.add(1);
             if let Some(delayed) = &self.settings.delayed {
                 let wait = delayed.wait(&error, task.attempt);
                 tracing::warn!(%channel, attempt = task.attempt, ?wait, "attempt failed, waits on the broker: {error:?}");
@@ -358,6 +375,7 @@ where
                 self.finish(&task);
             }
             Exhausted::Discard => {
+                self.state.counts().discarded.add(1);
                 tracing::error!(%channel, attempts, "discarding the message: {error:?}");
                 self.finish(&task);
             }

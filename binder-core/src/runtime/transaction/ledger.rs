@@ -137,6 +137,7 @@ impl Ledger {
         }
         for Done { items, what } in done {
             let What::Letter(reason) = what else { continue };
+            self.state.counts().dead_lettered.add(items.len());
             for (parcel, attempts) in items {
                 let letter = DeadLetter::new(parcel, reason, *attempts);
                 self.state.hooks().tell(|hooks| hooks.on_dead_letter(&self.channel, &letter));
@@ -169,7 +170,10 @@ impl Ledger {
         let channel = &self.channel;
         match &self.exhausted {
             Exhausted::Stop => return Err(error.permanent()),
-            Exhausted::Discard => tracing::error!(%channel, "discarding what was sent for a message: {error:?}"),
+            Exhausted::Discard => {
+                self.state.counts().discarded.add(done[owner].items.len());
+                tracing::error!(%channel, "discarding what was sent for a message: {error:?}");
+            }
             Exhausted::Transaction(_) | Exhausted::DeadLetter(_) => {
                 tracing::warn!(%channel, "moving the message to the dead letters: {error:?}");
                 let items = std::mem::take(&mut done[owner].items);
