@@ -417,4 +417,26 @@ mod tests {
         let text = error.expect_err("misspelt").to_string();
         assert!(text.contains("asignment") && text.contains("`assignment`"), "{text}");
     }
+
+    /// Every key that a section knows is in the guide's table of settings.
+    #[test]
+    fn the_guide_has_every_key() {
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/properties.md");
+        let guide = std::fs::read_to_string(guide).expect("the guide");
+        let known = |error: serde_json::Error| {
+            error.to_string().split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
+        };
+        let keys: [Vec<String>; 3] = [
+            known(serde_json::from_value::<KafkaProperties>(json!({ "?": 0 })).expect_err("unknown")),
+            known(serde_json::from_value::<KafkaConsumerProperties>(json!({ "?": 0 })).expect_err("unknown")),
+            known(serde_json::from_value::<KafkaProducerProperties>(json!({ "?": 0 })).expect_err("unknown")),
+        ];
+        for key in keys.iter().flatten() {
+            assert!(
+                [format!("`{key}`"), format!("`{key}.")].iter().any(|name| guide.contains(name)),
+                "{key} is not in the guide"
+            );
+        }
+        assert!(keys.iter().all(|keys| keys.len() > 3), "{keys:?}");
+    }
 }

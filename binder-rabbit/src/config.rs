@@ -386,4 +386,26 @@ mod tests {
         assert!(Section::new("c", json!({ "prefx": "" })).read::<RabbitConsumerProperties>().is_err());
         assert!(Section::new("p", json!({ "delivery-mode": "sometimes" })).read::<RabbitProducerProperties>().is_err());
     }
+
+    /// Every key that a section knows is in the guide's table of settings.
+    #[test]
+    fn the_guide_has_every_key() {
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/properties.md");
+        let guide = std::fs::read_to_string(guide).expect("the guide");
+        let known = |error: serde_json::Error| {
+            error.to_string().split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect()
+        };
+        let keys: [Vec<String>; 3] = [
+            known(serde_json::from_value::<RabbitProperties>(json!({ "?": 0 })).expect_err("unknown")),
+            known(serde_json::from_value::<RabbitConsumerProperties>(json!({ "?": 0 })).expect_err("unknown")),
+            known(serde_json::from_value::<RabbitProducerProperties>(json!({ "?": 0 })).expect_err("unknown")),
+        ];
+        for key in keys.iter().flatten() {
+            assert!(
+                [format!("`{key}`"), format!("`{key}.")].iter().any(|name| guide.contains(name)),
+                "{key} is not in the guide"
+            );
+        }
+        assert!(keys.iter().all(|keys| keys.len() > 3), "{keys:?}");
+    }
 }

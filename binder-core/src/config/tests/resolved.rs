@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::Ordering;
+use crate::config::{BindingProperties, Ordering, StreamProperties};
 
 #[test]
 fn without_configuration_everything_runs_on_memory_with_its_defaults() {
@@ -127,4 +127,28 @@ fn defaults_of_the_other_side_do_not_reach_a_channel() {
     assert_eq!(resolved.bindings["orders"].properties.producer.window, 1000);
     assert_eq!(resolved.bindings["invoices"].properties.consumer.concurrency, 1);
     assert_eq!(resolved.bindings["orders"].properties.consumer.concurrency, 4);
+}
+
+/// Every key that core knows is in the guide's table of settings.
+#[test]
+fn the_guide_has_every_key() {
+    use serde_json::{Value, to_value};
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/properties.md");
+    let guide = std::fs::read_to_string(guide).expect("the guide");
+    let stream = to_value(StreamProperties::default()).expect("JSON");
+    let binding = to_value(BindingProperties::default()).expect("JSON");
+    let sections = [&stream, &binding, &binding["consumer"], &binding["producer"]];
+    let mut count = 0;
+    for (key, value) in sections.iter().flat_map(|section| section.as_object().expect("a section")) {
+        count += 1;
+        match value {
+            Value::Object(_) if ["consumer", "producer"].contains(&key.as_str()) => {}
+            Value::Object(parts) => {
+                assert!(guide.contains(&format!("`{key}.")), "{key}");
+                parts.keys().for_each(|part| assert!(guide.contains(&format!(".{part}`")), "{key}.{part}"));
+            }
+            _ => assert!(guide.contains(&format!("`{key}`")), "{key}"),
+        }
+    }
+    assert!(count > 30, "{count}");
 }
