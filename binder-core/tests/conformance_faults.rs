@@ -122,10 +122,12 @@ const NOTICED: &[(Wrong, &[&str])] = &[
         &["contract::a_batch_is_at_most_as_large_as_asked", "load::prefetch_bounds_what_is_unsettled"],
     ),
     (Wrong::Binder(Fault::IgnoresPause), &["membership::pause_takes_nothing"]),
+    (Wrong::Binder(Fault::HoldsNoLanes), &["membership::one_stuck_message_takes_no_room_of_other_partitions"]),
     (
-        Wrong::Binder(Fault::IgnoresResume),
-        &["membership::pause_keeps_its_place_in_the_group", "load::saturated_unacked"],
+        Wrong::Binder(Fault::HoldsForEver),
+        &["membership::one_stuck_message_takes_no_room_of_other_partitions", "load::saturated_unacked"],
     ),
+    (Wrong::Binder(Fault::IgnoresResume), &["membership::pause_keeps_its_place_in_the_group"]),
     (Wrong::Binder(Fault::TokensGoBack), &["contract::tokens_grow_within_a_lane"]),
     (Wrong::Binder(Fault::FailsOnUnknownLane), &["contract::settling_what_is_no_more_is_ignored"]),
     (

@@ -123,6 +123,10 @@ impl Consumer for Breaking {
         self.consumer.resume()
     }
 
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        self.consumer.hold(lanes, hold)
+    }
+
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
         self.consumer.dead_letters()
     }

@@ -24,6 +24,7 @@ use crate::config::{
 use crate::consumer::{Client, KafkaConsumer};
 use crate::dead_letters::KafkaDeadLetters;
 use crate::delay::KafkaDelays;
+use crate::full::Full;
 use crate::lanes::Lanes;
 use crate::link::{Access, Link, Shared, lock};
 use crate::pair::{Pair, SECOND, second_group};
@@ -166,6 +167,7 @@ impl KafkaBinder {
             topics: binding.destinations.iter().map(|topic| Arc::from(topic.as_str())).collect(),
             returns,
             held: Mutex::default(),
+            full: Full::default(),
             reads_headers: binding.properties.header_mode != HeaderMode::None,
             commit_count: own.commit_count,
             dead_letters,

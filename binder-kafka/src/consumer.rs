@@ -16,12 +16,14 @@ use binder_core::{Error, ErrorKind, Result};
 use bytes::BytesMut;
 use futures::Stream;
 use futures::future::BoxFuture;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use tokio::time::Interval;
 
 use crate::dead_letters::KafkaDeadLetters;
+use crate::full::Full;
 use crate::held::{Due, Held, Waiting, rest};
 use crate::link::{Link, PROBE_PATIENCE, Shared, lock};
 use crate::provision::blocking;
@@ -47,6 +49,8 @@ pub(crate) struct KafkaConsumer {
     pub(crate) returns: Vec<Return>,
     /// What was received before its time.
     pub(crate) held: Mutex<Vec<Held>>,
+    /// Lanes of which core wants nothing more for now.
+    pub(crate) full: Full,
     pub(crate) reads_headers: bool,
     pub(crate) commit_count: u64,
     pub(crate) dead_letters: Option<Arc<KafkaDeadLetters>>,
@@ -109,6 +113,9 @@ impl KafkaConsumer {
         };
         if seeking && let Some(client) = &self.client.0 {
             seek::go_on(client);
+        }
+        if self.full.is_any() {
+            self.forget_full();
         }
         if revoking && self.client.assignment_lost() {
             let list = lock(&group.lanes).lose_revoked();
@@ -212,6 +219,36 @@ impl KafkaConsumer {
         None
     }
 
+    /// Reads partitions again that were full, unless something else keeps them paused.
+    fn go_on(&self, list: &TopicPartitionList) {
+        if self.group().paused.load(SeqCst) {
+            return;
+        }
+        let mut wanted = TopicPartitionList::new();
+        let held = lock(&self.held);
+        for element in list.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            if !held.iter().any(|held| &*held.topic == topic && held.partition == partition) {
+                wanted.add_partition(topic, partition);
+            }
+        }
+        drop(held);
+        let resumed = self.client.resume(&wanted);
+        self.check("resume", resumed);
+    }
+
+    /// Forgets full lanes that have ended: their partitions, if they are still here, begin anew.
+    #[cold]
+    fn forget_full(&self) {
+        let ended = {
+            let mut lanes = lock(&self.group().lanes);
+            self.full.take_ended(|id| lanes.by_id(id).is_none_or(|lane| !lane.is_held()))
+        };
+        if ended.count() > 0 {
+            self.go_on(&ended);
+        }
+    }
+
     fn check(&self, what: &str, done: Result<(), KafkaError>) {
         if let Err(cause) = done {
             tracing::debug!(link = ?self.group().link, "could not {what} a partition: {cause}");
@@ -255,8 +292,10 @@ impl KafkaConsumer {
                 }
             }
             drop(lanes);
-            let resumed = self.client.resume(&held.list());
-            self.check("resume", resumed);
+            if !self.full.has(held.lane) {
+                let resumed = self.client.resume(&held.list());
+                self.check("resume", resumed);
+            }
             false
         });
         due
@@ -390,7 +429,20 @@ impl Consumer for KafkaConsumer {
             let paused = self.client.pause(&held.list());
             self.check("pause", paused);
         }
+        let paused = self.client.pause(&self.full.list());
+        self.check("pause", paused);
         Ok(())
+    }
+
+    fn hold(&mut self, ids: &[LaneId], hold: bool) -> Result<bool> {
+        let list = self.full.note(&mut lock(&self.group().lanes), ids, hold);
+        if hold {
+            let paused = self.client.pause(&list);
+            self.check("pause", paused);
+        } else {
+            self.go_on(&list);
+        }
+        Ok(true)
     }
 
     fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {

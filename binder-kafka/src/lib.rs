@@ -20,6 +20,7 @@ mod consumer;
 mod dead_letters;
 mod delay;
 mod error;
+mod full;
 mod headers;
 mod held;
 mod lanes;

@@ -89,6 +89,11 @@ impl Consumer for Pair {
         self.second.resume()
     }
 
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        let (first, second): (Vec<_>, Vec<_>) = lanes.iter().partition(|lane| lane.0 < SECOND);
+        Ok(self.first.hold(&first, hold)? && self.second.hold(&second, hold)?)
+    }
+
     /// Moves the destinations; what comes back is not theirs.
     fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
         self.first.seek(partition, to)

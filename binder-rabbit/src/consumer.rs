@@ -322,6 +322,12 @@ impl Consumer for RabbitConsumer {
         Ok(())
     }
 
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        let paused = self.paused.load(Ordering::Relaxed);
+        self.lanes().filter(|lane| lanes.contains(&lane.id)).for_each(|lane| lane.hold(hold, paused));
+        Ok(true)
+    }
+
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
         let sink = Arc::clone(self.dead_letters.as_ref()?);
         Some(sink)

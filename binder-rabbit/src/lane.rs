@@ -49,6 +49,8 @@ pub(crate) struct Lane {
     /// What is not settled yet of a stream.
     trail: Option<Trail>,
     paused: bool,
+    /// Whether core wants nothing more of it for now: the broker brings no more than may be unsettled anyway.
+    held: bool,
     given_back: bool,
     /// What arrived during a pause and was not given back.
     kept: VecDeque<Delivery>,
@@ -105,6 +107,7 @@ impl Reading {
             anonymous,
             trail: self.position.clone().map(Trail::new),
             paused,
+            held: false,
             given_back: paused && !anonymous,
             kept: VecDeque::new(),
             intake,
@@ -139,7 +142,7 @@ impl Lane {
             return Poll::Ready(Err(Ended(reason)));
         }
         self.return_cancelled(context)?;
-        let deliveries = if self.paused {
+        let deliveries = if self.paused || self.held {
             while let Some(delivery) = self.next(context) {
                 self.kept.push_back(delivery);
             }
@@ -313,7 +316,15 @@ impl Lane {
         }
     }
 
-    /// Hands out again, and consumes again if it had stopped.
+    /// Hands out nothing of a held lane; what is on its way is kept.
+    pub(crate) fn hold(&mut self, hold: bool, paused: bool) {
+        self.held = hold;
+        if !hold && !paused {
+            self.resume();
+        }
+    }
+
+    /// Hands out again, unless the lane is held, and consumes again if it had stopped.
     pub(crate) fn resume(&mut self) {
         self.paused = false;
         self.given_back = false;

@@ -212,6 +212,17 @@ pub trait Consumer: fmt::Debug + Send + 'static {
     /// Takes up the intake again.
     fn resume(&mut self) -> Result<()>;
 
+    /// Brings nothing more of these lanes, or goes on with them; the others are not concerned. Returns whether the binder can.
+    ///
+    /// A lane is held while as much of it is unsettled as `prefetch` allows, so that one stuck message does not use up what the others need.
+    /// What is on its way may still come. [`resume`](Self::resume) leaves held lanes held; a lane that is no more is ignored, and its
+    /// partition, if it comes back, is not held. After the first `false`, the default, core bounds what is unsettled of all lanes together, by
+    /// [`pause`](Self::pause).
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        let _ = (lanes, hold);
+        Ok(false)
+    }
+
     /// Moves the group on one partition, or on all, that this consumer holds, and returns the lanes that ended by it.
     ///
     /// Nothing of these lanes is received any more and settling them has no effect; what lies at the new position comes in new lanes. Does
@@ -244,7 +255,7 @@ pub trait Consumer: fmt::Debug + Send + 'static {
     /// Returns where this binding's dead letters go; `None` if it has none.
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>>;
 
-    /// Returns how many deliveries may be unsettled at once unless the configuration says it.
+    /// Returns how many deliveries of a lane may be unsettled at once unless the configuration says it.
     fn default_prefetch(&self) -> u32;
 
     /// Tells the broker what is settled, waits until it knows, and leaves. What is unsettled is delivered again, at once where the broker can.

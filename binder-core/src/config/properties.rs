@@ -250,7 +250,8 @@ pub struct ConsumerProperties {
     pub ordering: Ordering,
     /// How many handlers run at once. Default: 1.
     pub concurrency: u32,
-    /// How many deliveries of one consumer may be unsettled at once. Default: the binder's (RabbitMQ 256, Kafka and memory 10,000).
+    /// How many deliveries of a partition or queue may be unsettled at once; when so many are, it is read no further. Default: the
+    /// binder's (RabbitMQ 256, Kafka and memory 10,000).
     pub prefetch: Option<u32>,
     /// Whether exhausted messages go to a dead letter destination; a named group only. Default: true for a named group.
     pub dead_letters: Option<bool>,

@@ -37,17 +37,19 @@ struct Lane {
     /// Offset of the next delivery.
     position: u64,
     revoked: bool,
+    /// Whether core wants nothing more of it for now.
+    held: bool,
     /// When the next delivery may be given out, if it waits.
     due: Option<Instant>,
 }
 
 impl Lane {
     fn wants(&self) -> bool {
-        !self.revoked && self.partition.has_from(self.position) && self.is_due()
+        !self.revoked && !self.held && self.partition.has_from(self.position) && self.is_due()
     }
 
     fn wants_for_sure(&self) -> bool {
-        !self.revoked && self.partition.lock().end() > self.position && self.is_due()
+        !self.revoked && !self.held && self.partition.lock().end() > self.position && self.is_due()
     }
 
     fn is_due(&self) -> bool {
@@ -223,7 +225,7 @@ impl MemoryConsumer {
             let destination = source.destination.name();
             assigned.push(Assignment::new(id, Arc::clone(destination), Some(partition.index())));
         }
-        let lane = Lane { id, seat, partition, start, position: start, revoked: false, due: None };
+        let lane = Lane { id, seat, partition, start, position: start, revoked: false, held: false, due: None };
         if returns { self.returns.push(lane) } else { self.lanes.push(lane) }
     }
 
@@ -360,6 +362,12 @@ impl Consumer for MemoryConsumer {
     fn resume(&mut self) -> Result<()> {
         self.paused = false;
         self.check_open()
+    }
+
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        let wanted = |lane: &&mut Lane| lanes.contains(&lane.id);
+        self.lanes.iter_mut().chain(&mut self.returns).filter(wanted).for_each(|lane| lane.held = hold);
+        Ok(true)
     }
 
     fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {

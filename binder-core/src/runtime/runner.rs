@@ -181,6 +181,7 @@ where
     /// Stops or starts the intake: by command, and by the number of unsettled deliveries.
     fn steer(&mut self, command: Command) -> Result<()> {
         let asked = command == Command::Pause;
+        self.work.hold_full_lanes(self.consumer.as_mut())?;
         let full = if self.paused { !self.work.has_room_again() } else { self.work.room() == 0 };
         let pause = asked || full;
         if pause != self.paused {

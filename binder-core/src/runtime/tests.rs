@@ -1,6 +1,7 @@
 //! The receive loop against a scripted consumer: what is settled, when, and what is told to the binder.
 
 mod batches;
+mod holding;
 mod properties;
 
 use std::collections::VecDeque;
@@ -52,6 +53,8 @@ enum Told {
     Settle(u32, u64),
     Apart(u32, Vec<u64>),
     Release(Vec<u32>),
+    Hold(Vec<u32>),
+    GoOn(Vec<u32>),
     Pause,
     Resume,
     Close,
@@ -64,6 +67,7 @@ struct Shared {
     arrived: Notify,
     changed: Notify,
     settles_apart: AtomicBool,
+    holds: AtomicBool,
 }
 
 impl Shared {
@@ -96,12 +100,16 @@ impl Shared {
 struct Scripted {
     shared: Arc<Shared>,
     paused: bool,
+    held: Vec<LaneId>,
 }
 
 impl Scripted {
     /// Returns which step comes next, if any may.
     fn next(&self, steps: &VecDeque<Step>) -> Option<usize> {
-        steps.iter().position(|step| !self.paused || !matches!(step, Step::Batch(_)))
+        steps.iter().position(|step| match step {
+            Step::Batch(parcels) => !self.paused && !self.held.contains(&parcels[0].token.lane),
+            _ => true,
+        })
     }
 }
 
@@ -190,6 +198,17 @@ impl Consumer for Scripted {
         self.paused = false;
         self.shared.tell(Told::Resume);
         Ok(())
+    }
+
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        let ids = lanes.iter().map(|lane| lane.0).collect();
+        self.shared.tell(if hold { Told::Hold(ids) } else { Told::GoOn(ids) });
+        self.held.retain(|lane| !lanes.contains(lane));
+        let holds = self.shared.holds.load(SeqCst);
+        if hold && holds {
+            self.held.extend(lanes);
+        }
+        Ok(holds)
     }
 
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
@@ -303,7 +322,7 @@ impl Bench {
         let graves = Arc::new(Graveyard::default());
         let exhausted = Exhausted::DeadLetter(Arc::clone(&graves) as Arc<dyn DeadLetterSink>);
         let work = Work::new(settings, invoke, exhausted, state.clone());
-        let consumer = Box::new(Scripted { shared: Arc::clone(&shared), paused: false });
+        let consumer = Box::new(Scripted { shared: Arc::clone(&shared), paused: false, held: Vec::new() });
         let assigned = Assigned::new("test".into(), state.clone());
         let runner = Runner {
             consumer,

@@ -15,6 +15,7 @@ pub(crate) struct SettlementWindow {
     lanes: Vec<Lane>,
     last: usize,
     unsettled: usize,
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -25,12 +26,40 @@ struct Lane {
     settle: Option<u64>,
     /// The first unfinished delivery at the last look, and when it was first seen there.
     seen: Option<(u64, Instant)>,
+    /// Whether the consumer brings nothing more of it.
+    held: bool,
 }
 
 impl SettlementWindow {
     /// Returns how many deliveries are received and not settled.
     pub(crate) fn unsettled(&self) -> usize {
         self.unsettled
+    }
+
+    /// Returns how many deliveries of the fullest lane that is not held are received and not settled.
+    pub(crate) fn fullest(&self) -> usize {
+        self.lanes.iter().filter(|lane| !lane.held).map(|lane| lane.open.len()).max().unwrap_or(0)
+    }
+
+    /// Returns whether there are held lanes.
+    pub(crate) fn holds(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Returns the lanes that are to be held, because as many of their deliveries are unsettled, or not to be held any more.
+    #[cold]
+    pub(crate) fn to_hold(&self, hold: bool, bound: usize) -> Vec<LaneId> {
+        let changes = |lane: &&Lane| match hold {
+            true => !lane.held && lane.open.len() >= bound,
+            false => lane.held && lane.open.len() <= bound,
+        };
+        self.lanes.iter().filter(changes).map(|lane| lane.id).collect()
+    }
+
+    /// Notes which lanes are held.
+    pub(crate) fn note_held(&mut self, lanes: &[LaneId], hold: bool) {
+        self.lanes.iter_mut().filter(|lane| lanes.contains(&lane.id)).for_each(|lane| lane.held = hold);
+        self.held = self.lanes.iter().filter(|lane| lane.held).count();
     }
 
     /// Notes a delivery that is not finished.
@@ -112,6 +141,7 @@ impl SettlementWindow {
     pub(crate) fn forget(&mut self, lanes: &[LaneId]) {
         self.lanes.retain(|lane| !lanes.contains(&lane.id));
         self.unsettled = self.lanes.iter().map(|lane| lane.open.len()).sum();
+        self.held = self.lanes.iter().filter(|lane| lane.held).count();
         self.last = 0;
     }
 
@@ -126,7 +156,7 @@ impl SettlementWindow {
     #[cold]
     fn find_or_add(&mut self, id: LaneId) -> usize {
         self.lanes.iter().position(|lane| lane.id == id).unwrap_or_else(|| {
-            self.lanes.push(Lane { id, open: VecDeque::new(), settle: None, seen: None });
+            self.lanes.push(Lane { id, open: VecDeque::new(), settle: None, seen: None, held: false });
             self.lanes.len() - 1
         })
     }

@@ -20,10 +20,11 @@ use super::breaker::Breaker;
 use super::delayed::Delayed;
 use super::lanes::{LaneIndex, LaneKey, LaneState, Lanes, Task, WaitId};
 use super::retry::RetryPolicy;
+use super::runner::BATCH;
 use super::slots::{SlotIndex, Slots, Started};
 use super::state::{BindingState, StateCell};
 use super::window::SettlementWindow;
-use crate::binder::{BatchView, LaneId};
+use crate::binder::{BatchView, Consumer, LaneId};
 use crate::config::{BreakerProperties, Ordering};
 use crate::handler::{DeliveryRef, HandlerError, Verdict};
 use crate::{Error, ErrorKind};
@@ -63,6 +64,8 @@ pub(crate) struct Work<F, Fut> {
     reopen: Pin<Box<Sleep>>,
     /// Whether the breaker lets no call start.
     held: bool,
+    /// Whether lanes can be held each for itself, so that `prefetch` bounds each.
+    holds_lanes: bool,
     lanes: Lanes,
     timers: BinaryHeap<Reverse<(Instant, LaneIndex, WaitId)>>,
     sleep: Pin<Box<Sleep>>,
@@ -91,6 +94,7 @@ where
             breaker: Breaker::new(&settings.breaker),
             reopen: Box::pin(tokio::time::sleep(Duration::ZERO)),
             held: false,
+            holds_lanes: true,
             settings,
             invoke,
             window: SettlementWindow::default(),
@@ -119,7 +123,7 @@ where
         if self.held {
             return 0;
         }
-        let room = self.settings.prefetch.saturating_sub(self.window.unsettled());
+        let room = self.settings.prefetch.saturating_sub(self.unsettled());
         if self.breaker.is_some() { self.room_for_probe(room) } else { room }
     }
 
@@ -133,9 +137,40 @@ where
         }
     }
 
+    /// Returns how many deliveries are unsettled of that which `prefetch` bounds.
+    #[inline]
+    fn unsettled(&self) -> usize {
+        let all = self.window.unsettled();
+        // as long as all of them are few the fullest lane need not be looked for
+        if self.holds_lanes && all + BATCH > self.settings.prefetch { self.window.fullest() } else { all }
+    }
+
     /// Returns whether intake should start again after it was stopped for want of room.
     pub(crate) fn has_room_again(&self) -> bool {
-        self.window.unsettled() <= self.settings.prefetch * 3 / 4 && self.room() > 0
+        self.unsettled() <= self.settings.prefetch * 3 / 4 && self.room() > 0
+    }
+
+    /// Lets the consumer hold the lanes of which as much is unsettled as may be, and go on with those that have room again.
+    #[inline]
+    pub(crate) fn hold_full_lanes(&mut self, consumer: &mut dyn Consumer) -> Result<(), Error> {
+        let is_full = self.holds_lanes && !self.held && self.unsettled() >= self.settings.prefetch;
+        if is_full || self.window.holds() { self.change_held(consumer) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn change_held(&mut self, consumer: &mut dyn Consumer) -> Result<(), Error> {
+        let prefetch = self.settings.prefetch;
+        for (hold, bound) in [(false, prefetch * 3 / 4), (true, prefetch)] {
+            let lanes = self.window.to_hold(hold, bound);
+            if lanes.is_empty() {
+                continue;
+            }
+            self.holds_lanes = consumer.hold(&lanes, hold)?;
+            if self.holds_lanes {
+                self.window.note_held(&lanes, hold);
+            }
+        }
+        Ok(())
     }
 
     /// Returns whether no handler runs and no dead letter is on its way.

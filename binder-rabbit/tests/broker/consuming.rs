@@ -16,6 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
         groups_get_everything_each,
         an_anonymous_queue_goes_with_its_consumer,
         several_destinations_are_read_fairly,
+        a_held_queue_brings_nothing_and_the_others_go_on,
         partitions_are_read_by_their_instance,
         settling_never_acknowledges_what_is_unfinished,
         what_is_settled_apart_does_not_come_again,
@@ -101,6 +102,29 @@ async fn several_destinations_are_read_fairly(broker: Broker) {
         let sequences: Vec<_> = of_one.map(|parcel| (parcel.token.lane, parcel.token.sequence)).collect();
         assert!(sequences.is_sorted() && sequences.len() == 100);
     }
+}
+
+async fn a_held_queue_brings_nothing_and_the_others_go_on(broker: Broker) {
+    let binder = broker.binder();
+    let destinations = [name("held"), name("free")];
+    let mut input = input("held-and-free", Some("g"));
+    input.destinations = destinations.to_vec();
+    let mut consumer = consumer_of(&binder, &input).await;
+    let held = producer(&binder, &destinations[0]).await;
+    assert!(send_all(&*held, &numbers(1)).await.iter().all(Result::is_ok));
+    let lane = receive(&mut *consumer, 1).await[0].token.lane;
+    assert!(consumer.hold(&[lane], true).expect("it can"));
+    consumer.pause().expect("paused");
+    consumer.resume().expect("resumed");
+    let free = producer(&binder, &destinations[1]).await;
+    for producer in [&held, &free] {
+        assert!(send_all(&**producer, &numbers(50)).await.iter().all(Result::is_ok));
+    }
+    let received = receive(&mut *consumer, 50).await;
+    assert!(received.iter().all(|parcel| parcel.token.lane != lane));
+    assert!(pump(&mut *consumer, WHILE).await.is_empty());
+    assert!(consumer.hold(&[lane], false).expect("it can"));
+    assert_eq!(texts(&receive(&mut *consumer, 50).await), numbers(50));
 }
 
 async fn partitions_are_read_by_their_instance(broker: Broker) {

@@ -42,7 +42,7 @@ impl Batches {
             seeks: Arc::default(),
         };
         let decoder = Decoder { codecs: Codecs::default(), content_type: ContentType::TEXT, from_header: false };
-        let consumer = Box::new(Scripted { shared: Arc::clone(&shared), paused: false });
+        let consumer = Box::new(Scripted { shared: Arc::clone(&shared), paused: false, held: Vec::new() });
         let runner = BatchRunner::of(handler, decoder, consumer, context);
         let task = tokio::spawn(runner.run());
         Self { shared, state, control, calls, open, graves, task }

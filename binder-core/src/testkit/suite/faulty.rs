@@ -65,6 +65,10 @@ faults! {
     IgnoresPause,
     /// Stays paused.
     IgnoresResume,
+    /// Stops its intake as a whole or not at all.
+    HoldsNoLanes,
+    /// Never goes on with a lane that was held.
+    HoldsForEver,
     /// Hands out tokens that go back.
     TokensGoBack,
     /// Fails when a lane is settled that is no more.

@@ -1,6 +1,8 @@
 //! Members of a group under load; pause; slow, parallel and stuck handlers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,6 +10,7 @@ use serde_json::json;
 use super::basics::all_handle;
 use super::cases;
 use super::log::{Act, Seen, act, assert_order_of_keys, firsts};
+use super::sides::number;
 use super::world::World;
 use crate::BindingState;
 use crate::handler::HandlerError;
@@ -21,6 +24,7 @@ cases!("membership":
     parallel_handlers_keep_the_order_of_keys,
     one_stuck_key_stops_only_itself,
     one_stuck_message_stops_its_partition,
+    one_stuck_message_takes_no_room_of_other_partitions [Partitions, Rebalance],
     concurrency_is_a_bound,
 );
 
@@ -170,6 +174,32 @@ async fn one_stuck_message_stops_its_partition(world: World) {
     world.plain_source().await.send_many(0..4).await;
     sink.handles(0..4).await;
     assert_eq!(sink.ids(), [0, 1, 1, 1, 1, 2, 3], "nothing passes it");
+}
+
+/// Far more lies behind the stuck message than may be unsettled; the other partition goes on all the same, and in the end all is handled.
+async fn one_stuck_message_takes_no_room_of_other_partitions(world: World) {
+    let settings = json!({
+        "prefetch": 10, "concurrency": 2, "partitioned": true,
+        "max-attempts": 100, "backoff": { "initial": "500ms", "max": "500ms", "jitter": 0 },
+    });
+    let free = Arc::new(AtomicBool::new(false));
+    let stuck = act({
+        let free = Arc::clone(&free);
+        move |seen: Seen| {
+            let fails = seen.id == Some(0) && !free.load(SeqCst);
+            async move { if fails { Err(HandlerError::transient("stuck")) } else { Ok(()) } }
+        }
+    });
+    let source = world.source().for_groups(&["g"]).partitions(2).open().await;
+    for id in 0..120 {
+        let partition = u32::from(id >= 60);
+        source.output.message(&number(id)).partition(partition).send().await.expect("sent");
+    }
+    let sink = world.sink("g").consumer(settings).act(stuck).open().await;
+    sink.until("the other partition is handled", |log| log.done().len() == 60).await;
+    assert!(sink.seen().iter().all(|seen| seen.id.is_some_and(|id| id == 0 || id >= 60)));
+    free.store(true, SeqCst);
+    sink.handles(0..120).await;
 }
 
 async fn concurrency_is_a_bound(world: World) {

@@ -182,6 +182,10 @@ impl Consumer for UnsteadyConsumer {
         self.consumer.resume()
     }
 
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        self.consumer.hold(lanes, hold)
+    }
+
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
         self.consumer.dead_letters()
     }

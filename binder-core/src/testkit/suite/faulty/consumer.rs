@@ -224,6 +224,14 @@ impl Consumer for FaultyConsumer {
         if self.fault == Fault::IgnoresResume { Ok(()) } else { self.inner().resume() }
     }
 
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        match self.fault {
+            Fault::HoldsNoLanes => Ok(false),
+            Fault::HoldsForEver if !hold => Ok(true),
+            _ => self.inner().hold(lanes, hold),
+        }
+    }
+
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetterSink>> {
         let sink = self.consumer.as_ref()?.dead_letters()?;
         Some(Arc::new(FaultySink { sink, fault: self.fault }))
