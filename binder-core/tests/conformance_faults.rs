@@ -1,6 +1,8 @@
 //! The cases of the conformance suite, each seen failing: a binder with a known fault, or one that ignores a setting, must be noticed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use binder_core::memory::MemoryBinder;
 use binder_core::testkit::suite::{Broker, Fault, FaultyBinder, Harness, Outcome, Unsteady};
@@ -18,12 +20,12 @@ enum Wrong {
 fn harness(wrong: Wrong) -> Harness {
     let broker = move || {
         let memory = Unsteady::new(MemoryBinder::new());
-        let switch = memory.clone();
+        let (switch, network) = (memory.clone(), memory.clone());
         let broker = match wrong {
             Wrong::Binder(fault) => Broker::new(FaultyBinder::new(memory, fault)),
             _ => Broker::new(memory),
         };
-        broker.with_control(move |verb| switch.set(verb))
+        broker.with_control(move |verb| switch.set(verb)).with_network(move |state| network.disturb(state))
     };
     let harness = Harness::new("memory", broker).paused_clock();
     match wrong {
@@ -87,6 +89,10 @@ const NOTICED: &[(Wrong, &[&str])] = &[
             "membership::one_stuck_message_stops_its_partition",
             "membership::order_of_keys_over_a_rebalance",
             "faults::a_send_waits_for_the_broker",
+            "transactions::a_transaction_is_published_whole",
+            "network::a_cut_loses_nothing",
+            "network::a_delay_costs_time_only",
+            "network::a_slow_reader_gets_all",
             "load::many_in_order",
         ],
     ),
@@ -104,6 +110,10 @@ const NOTICED: &[(Wrong, &[&str])] = &[
         &[
             "basics::concurrent_subscribe",
             "faults::reconnect",
+            "network::a_cut_loses_nothing",
+            "network::a_black_hole_is_noticed_and_loses_nothing",
+            "network::half_open_to_the_broker_loses_nothing",
+            "network::half_open_from_the_broker_loses_nothing",
             "load::lossy_parallel",
             "load::lossy_parallel_through_reconnect",
         ],
@@ -132,13 +142,23 @@ const NOTICED: &[(Wrong, &[&str])] = &[
     (Wrong::Binder(Fault::FailsOnUnknownLane), &["contract::settling_what_is_no_more_is_ignored"]),
     (
         Wrong::Binder(Fault::StaysDeaf),
-        &["faults::every_consumer_is_there_after_a_restart", "faults::restart_keeps_the_order_of_keys"],
+        &[
+            "faults::every_consumer_is_there_after_a_restart",
+            "faults::restart_keeps_the_order_of_keys",
+            "network::a_cut_loses_nothing",
+            "network::a_black_hole_is_noticed_and_loses_nothing",
+            "network::half_open_to_the_broker_loses_nothing",
+            "network::half_open_from_the_broker_loses_nothing",
+        ],
     ),
     (
         Wrong::Binder(Fault::StopsOnOutage),
         &["faults::restart_keeps_the_order_of_keys", "faults::health_tells_the_outage"],
     ),
-    (Wrong::Binder(Fault::HidesOutage), &["faults::health_tells_the_outage"]),
+    (
+        Wrong::Binder(Fault::HidesOutage),
+        &["faults::health_tells_the_outage", "network::a_black_hole_is_noticed_and_loses_nothing"],
+    ),
     (Wrong::Binder(Fault::NeedsBrokerAtStart), &["faults::start_without_broker_and_work_when_it_comes"]),
     (
         Wrong::Binder(Fault::AltersDeadLetters),
@@ -210,7 +230,11 @@ const NOTICED: &[(Wrong, &[&str])] = &[
     (Wrong::Binder(Fault::IgnoresPartition), &["contract::chosen_partition_wins"]),
     (
         Wrong::Binder(Fault::ConfirmsEarly),
-        &["faults::a_send_waits_for_the_broker", "faults::a_send_without_broker_fails_at_its_deadline"],
+        &[
+            "faults::a_send_waits_for_the_broker",
+            "faults::a_send_without_broker_fails_at_its_deadline",
+            "network::a_send_into_a_black_hole_fails_at_its_deadline",
+        ],
     ),
     (Wrong::Binder(Fault::LosesSends), &["lives::publisher_close", "load::window_of_one_still_sends_all"]),
     (Wrong::Binder(Fault::SendsTwice), &["load::window_of_one_still_sends_all"]),
@@ -221,8 +245,25 @@ const NOTICED: &[(Wrong, &[&str])] = &[
     (Wrong::Binder(Fault::SendsWhenClosed), &["contract::a_closed_producer_says_so"]),
     (Wrong::Binder(Fault::TakesEveryName), &["contract::names_that_no_broker_has_are_refused"]),
     (Wrong::Binder(Fault::ClosesOnce), &["lives::closing_twice_is_no_error"]),
-    (Wrong::Binder(Fault::ImpatientSends), &["faults::a_send_waits_for_the_broker"]),
-    (Wrong::Binder(Fault::IgnoresSendTimeout), &["faults::a_send_without_broker_fails_at_its_deadline"]),
+    (
+        Wrong::Binder(Fault::ImpatientSends),
+        &["faults::a_send_waits_for_the_broker", "network::a_delay_costs_time_only", "network::a_slow_reader_gets_all"],
+    ),
+    (
+        Wrong::Binder(Fault::IgnoresSendTimeout),
+        &[
+            "faults::a_send_without_broker_fails_at_its_deadline",
+            "network::a_send_into_a_black_hole_fails_at_its_deadline",
+        ],
+    ),
+    (Wrong::Binder(Fault::EndedByRefusal), &["contract::a_refused_consumer_leaves_its_siblings_alone"]),
+    (Wrong::Binder(Fault::HurriesDelayed), &["errors::delayed_attempts_wait_their_time_and_hold_up_nobody"]),
+    (Wrong::Binder(Fault::ForgetsAttempts), &["errors::delayed_attempts_wait_their_time_and_hold_up_nobody"]),
+    (Wrong::Binder(Fault::IgnoresSeek), &["settlement::a_seek_moves_the_group"]),
+    (Wrong::Binder(Fault::RedrivesToAll), &["errors::a_redrive_goes_to_the_failed_group_only"]),
+    (Wrong::Binder(Fault::LosesRedriven), &["errors::a_redrive_goes_to_the_failed_group_only"]),
+    (Wrong::Binder(Fault::SplitsTransactions), &["transactions::what_failed_publishes_nothing"]),
+    (Wrong::Binder(Fault::SplitsCommits), &["transactions::a_killed_transactional_input_publishes_once"]),
     (Wrong::Ignores("consumer.backoff"), &["errors::backoff_has_a_floor"]),
     (Wrong::Ignores("consumer.max-attempts"), &["errors::one_attempt_is_one", "errors::retry_count_is_exact"]),
     (
@@ -250,6 +291,35 @@ fn main() {
             let unseen = Harness::names().into_iter().filter(|name| !seen.contains(name));
             let unseen: Vec<_> = unseen.filter(|name| !matches!(right.check(name), Outcome::Ignored(_))).collect();
             if unseen.is_empty() { Ok(()) } else { Err(format!("no fault breaks {unseen:?}").into()) }
+        }),
+        Trial::test("what stands before a binder changes nothing but its fault", || {
+            let right = harness(Wrong::Binder(Fault::TakesEveryName));
+            let names =
+                Harness::names().into_iter().filter(|name| *name != "contract::names_that_no_broker_has_are_refused");
+            let failed: Vec<_> = names.filter(|name| matches!(right.check(name), Outcome::Failed(_))).collect();
+            if failed.is_empty() { Ok(()) } else { Err(format!("these fail without a fault: {failed:?}").into()) }
+        }),
+        Trial::test("a repeated case runs so often and names the round that failed", || {
+            let makes = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&makes);
+            // the third broker swaps what it carries
+            let broker = move || {
+                let right = counted.fetch_add(1, SeqCst) != 2;
+                let fault = if right { Fault::TakesEveryName } else { Fault::SwapsMessages };
+                Broker::new(FaultyBinder::new(MemoryBinder::new(), fault))
+            };
+            let harness = Harness::new("memory", broker).paused_clock();
+            let failed = harness.clone().repeat(5).check("load::many_in_order");
+            let Outcome::Failed(text) = failed else { return Err(format!("{failed:?}").into()) };
+            if !text.starts_with("round 3 of 5: out of order") || makes.load(SeqCst) != 3 {
+                return Err(text.into());
+            }
+            let passed = harness.repeat(5).check("load::many_in_order");
+            if passed == Outcome::Passed && makes.load(SeqCst) == 8 {
+                Ok(())
+            } else {
+                Err(format!("{passed:?}").into())
+            }
         }),
         Trial::test("every fault is noticed", || {
             let listed = |fault: &&Fault| {

@@ -1,4 +1,7 @@
 //! The conformance suite on a real broker: `KAFKA_URL=host:port`, and `DEMO_BROKERCTL` is the program that stops and starts it.
+//!
+//! For the cases of the network the broker tells clients of its listener `KAFKA_PROXY_TARGET=host:port` that it is at `KAFKA_PROXY_URL=host:port`,
+//! where the suite puts a proxy.
 
 use std::time::Duration;
 
@@ -19,6 +22,16 @@ fn main() {
     });
     if url.is_empty() {
         harness = harness.unavailable("KAFKA_URL is not set");
+    }
+    if let (Ok(listen), Ok(target)) = (std::env::var("KAFKA_PROXY_URL"), std::env::var("KAFKA_PROXY_TARGET")) {
+        harness = harness.proxied(listen, target, |address| {
+            let limits = json!({
+                "socket.timeout.ms": 2000,
+                "socket.connection.setup.timeout.ms": 2000,
+                "api.version.request.timeout.ms": 2000,
+            });
+            json!({ "brokers": address.to_string(), "configuration": limits })
+        });
     }
     harness
         .section(json!({ "brokers": url, "configuration": settings }))

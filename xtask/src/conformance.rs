@@ -102,8 +102,19 @@ fn reason(text: &str) -> String {
 
 /// Where a group stands in the table.
 fn place(name: &str) -> (usize, String) {
-    const GROUPS: [&str; 9] =
-        ["basics", "lives", "roundtrip", "contract", "errors", "settlement", "membership", "faults", "load"];
+    const GROUPS: [&str; 11] = [
+        "basics",
+        "lives",
+        "roundtrip",
+        "contract",
+        "errors",
+        "transactions",
+        "settlement",
+        "membership",
+        "faults",
+        "network",
+        "load",
+    ];
     let group = name.split("::").next().unwrap_or_default();
     (GROUPS.iter().position(|known| *known == group).unwrap_or(GROUPS.len()), name.to_owned())
 }

@@ -16,6 +16,12 @@ use crate::{
 /// Nodes of a cluster.
 const NODES: u32 = 3;
 
+/// Groups of the conformance suite that are repeated: what goes wrong under load does so now and then.
+const STRESSED: [&str; 2] = ["load::", "membership::"];
+
+/// How often.
+const ROUNDS: u32 = 20;
+
 /// How much is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tier {
@@ -38,7 +44,7 @@ pub(crate) fn main(project: &Project, tier: Tier, install: bool) -> Result<()> {
             .and_then(|()| clusters(project, &mut steps)),
     };
     if result.is_ok() && tier == Tier::Full {
-        eprintln!("== full: stress, long faults and fuzzing are added here when they exist");
+        eprintln!("== full: long faults and fuzzing are added here when they exist");
     }
     eprintln!("== {}", steps.summary(result.is_ok()));
     result
@@ -75,7 +81,22 @@ fn conformance(project: &Project, steps: &mut Steps) -> Result<()> {
     test.args(["test", "--package", "binder-kafka", "--package", "binder-rabbit", "--all-features", "--no-fail-fast"]);
     test.args(["--test", "conformance"]).env("CI", "true");
     let tested = steps.step("conformance on brokers", || run::run_ok(fleet.tell(test), "cargo test"));
-    tested.map_err(|failure| failure.with_note(&fleet.tails()))
+    tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
+    for group in STRESSED {
+        let test = &mut stress(project, group);
+        let tested = steps.step(&format!("{group} {ROUNDS} times"), || run::run_ok(fleet.tell(test), "cargo test"));
+        tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
+    }
+    Ok(())
+}
+
+/// The cases of a group on every binder, again and again.
+fn stress(project: &Project, group: &str) -> Command {
+    let mut command = project.cargo();
+    command.args(["test", "--package", "binder-core", "--package", "binder-kafka", "--package", "binder-rabbit"]);
+    command.args(["--all-features", "--no-fail-fast", "--test", "conformance", "--", group]);
+    command.env("CI", "true").env("CONFORMANCE_REPEAT", ROUNDS.to_string());
+    command
 }
 
 /// Clusters that lose a node.

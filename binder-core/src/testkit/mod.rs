@@ -1,4 +1,4 @@
-//! For tests: [`TestApplication`] for those of an application, [`suite`] for those of a binder.
+//! For tests: [`TestApplication`] for those of an application, [`suite`] for those of a binder, [`Proxy`] for those of a network.
 //!
 //! An application under test is the production code on the memory binder, on a paused clock, without sleeps.
 //!
@@ -29,7 +29,10 @@
 //! # }
 //! ```
 
+mod proxy;
 pub mod suite;
+
+pub use proxy::{Network, Proxy, Way};
 
 use std::collections::HashMap;
 use std::fmt;

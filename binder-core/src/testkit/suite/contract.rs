@@ -16,6 +16,7 @@ use super::world::World;
 use crate::ErrorKind;
 use crate::binder::{Consumer, ConsumerBinding, LaneId, Parcel, Producer, ProducerBinding, Token, TrySend};
 use crate::binder::{Outgoing, OutgoingBatch};
+use crate::config::Provision;
 use crate::message::{ContentType, Headers, Message};
 
 cases!("contract":
@@ -30,6 +31,7 @@ cases!("contract":
     several_destinations_on_one_input,
     destination_known_at_run_time,
     names_that_no_broker_has_are_refused,
+    a_refused_consumer_leaves_its_siblings_alone,
     a_batch_is_at_most_as_large_as_asked,
     tokens_grow_within_a_lane,
     a_dropped_receive_loses_nothing,
@@ -165,6 +167,35 @@ async fn names_that_no_broker_has_are_refused(world: World) {
         let refused = binder.check_producer(&output).expect_err(name);
         assert_eq!(refused.kind(), ErrorKind::Config, "{refused:?}");
     }
+}
+
+/// A refusal may cost a channel of the connection, and no more than that.
+async fn a_refused_consumer_leaves_its_siblings_alone(world: World) {
+    let binder = world.binder();
+    let input = |destination: String| {
+        let mut input = ConsumerBinding::new("in");
+        input.destinations = vec![destination];
+        input.group = Some(world.group("g"));
+        input.properties.dead_letters = Some(false);
+        input
+    };
+    let bound = world.wait("a consumer", binder.bind_consumer(&input(world.destination().to_owned()))).await;
+    let mut output = ProducerBinding::new("out");
+    output.destination = world.destination().to_owned();
+    let producer = world.wait("a producer", binder.bind_producer(&output)).await.expect("bound");
+    let mut halves = Halves { world: world.clone(), consumer: bound.expect("bound"), producer };
+    halves.send(3).await;
+    let before = halves.receive(3, 10).await;
+    for _ in 0..2 {
+        let mut missing = input(world.other("missing"));
+        missing.provision = Provision::Check;
+        let refused = world.wait("a refusal", binder.bind_consumer(&missing)).await.expect_err("it is not there");
+        assert!(!refused.is_retryable(), "{refused:?}");
+    }
+    halves.send(3).await;
+    let after = halves.receive(3, 10).await;
+    assert_eq!(texts(&after), numbers(3), "what came before does not come again");
+    assert_eq!(after[0].token.lane, before[0].token.lane, "the lane was lost");
 }
 
 /// The two halves of the contract on one destination.

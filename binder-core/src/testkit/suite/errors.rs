@@ -29,6 +29,8 @@ cases!("errors":
     anonymous_discards_and_moves_on,
     a_panic_is_a_failure,
     batch_names_the_items_that_failed,
+    delayed_attempts_wait_their_time_and_hold_up_nobody [Delay],
+    a_redrive_goes_to_the_failed_group_only [DeadLetterStore],
 );
 
 /// Fails the messages that `fails` names.
@@ -270,4 +272,50 @@ async fn batch_names_the_items_that_failed(world: World) {
     }
     assert_eq!(all, (0..20).collect::<Vec<_>>());
     world.plain_sink("g").await.stays_at(0).await;
+}
+
+/// `retry: delayed`: not before the wait is over, counted, to this group only, and what is behind goes on meanwhile.
+async fn delayed_attempts_wait_their_time_and_hold_up_nobody(world: World) {
+    let backoff = json!({ "initial": "1500ms", "multiplier": 2, "max": "3s", "jitter": 0 });
+    let settings = json!({ "retry": "delayed", "ordering": "none", "max-attempts": 3, "backoff": backoff });
+    let sink = world.sink("g").consumer(settings).act(failing(|id| id == 0, transient)).open().await;
+    let other = world.plain_sink("other").await;
+    world.plain_source().await.send_many(0..20).await;
+    sink.handles(1..20).await;
+    assert_eq!(attempts(&sink.seen(), 0), [1], "the others did not wait");
+    let letters = world.dead_letters("g").await;
+    letters.handles(0..1).await;
+    assert_eq!(attempts(&sink.seen(), 0), [1, 2, 3]);
+    let seen = sink.seen();
+    let times: Vec<_> = seen.iter().filter(|seen| seen.id == Some(0)).map(|seen| seen.at).collect();
+    let waits: Vec<_> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    for (wait, floor) in waits.iter().zip([1500, 3000]) {
+        assert!((floor..floor + 5000).contains(wait), "waited {waits:?} ms");
+    }
+    sink.stays_at(22).await;
+    assert_eq!(other.len(), 20, "each once: {}", other.summary());
+}
+
+async fn a_redrive_goes_to_the_failed_group_only(world: World) {
+    let failed = world.sink("g").act(failing(|id| id % 2 == 1, permanent)).open().await;
+    let other = world.plain_sink("other").await;
+    world.plain_source().await.send_many(0..10).await;
+    failed.handles(8..9).await;
+    failed.sees(10).await;
+    other.handles(0..10).await;
+    failed.stop().await;
+    let well = world.plain_sink("g").await;
+    let letters = well.app.dead_letters("input").expect("the input has dead letters");
+    let count = async {
+        while letters.count().await.expect("counted") < 5 {
+            world.look_on().await;
+        }
+    };
+    world.wait("five dead letters", count).await;
+    let report = world.wait("a redrive", letters.redrive().run()).await.expect("sent");
+    assert_eq!((report.sent, report.kept, report.refused.len()), (5, 0, 0), "{report:?}");
+    well.until("what failed is handled", |log| log.done().len() == 5).await;
+    assert_eq!(well.ids(), [1, 3, 5, 7, 9], "in order, and no other");
+    other.stays_at(10).await;
+    assert_eq!(world.wait("a count", letters.count()).await.expect("counted"), 0);
 }

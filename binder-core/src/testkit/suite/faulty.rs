@@ -2,6 +2,7 @@
 
 mod consumer;
 mod producer;
+mod services;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::world::lock;
 use crate::binder::{
@@ -157,6 +159,22 @@ faults! {
     IgnoresSendTimeout,
     /// Fails dead letters for good.
     RefusesDeadLetters,
+    /// Ends its consumers when it refuses another one.
+    EndedByRefusal,
+    /// Lets every failed message wait for the shortest of the binding's waits.
+    HurriesDelayed,
+    /// Gives messages back that have waited as if it were their first attempt.
+    ForgetsAttempts,
+    /// Says that it has moved its group.
+    IgnoresSeek,
+    /// Sends dead letters back to all groups.
+    RedrivesToAll,
+    /// Says that it has sent dead letters back.
+    LosesRedriven,
+    /// Publishes the messages of a transaction one by one.
+    SplitsTransactions,
+    /// Publishes what a transactional input commits, and leaves its position to later.
+    SplitsCommits,
 }
 
 /// Binders of a factory with one fault.
@@ -184,7 +202,13 @@ impl BinderFactory for FaultyBinder {
     fn create(&self, context: &BinderContext) -> Result<SharedBinder> {
         let binder = self.factory.create(context)?;
         let (fault, known) = (self.fault, Arc::clone(&self.known));
-        Ok(SharedBinder::new(Faulty { binder, fault, known, closed: AtomicBool::new(false) }))
+        Ok(SharedBinder::new(Faulty {
+            binder,
+            fault,
+            known,
+            closed: AtomicBool::new(false),
+            refused: watch::Sender::new(false),
+        }))
     }
 }
 
@@ -195,6 +219,8 @@ struct Faulty {
     /// Consumers that were bound before.
     known: Arc<Mutex<HashSet<String>>>,
     closed: AtomicBool,
+    /// Tells consumers when another was refused, if that ends them.
+    refused: watch::Sender<bool>,
 }
 
 impl Faulty {
@@ -261,9 +287,12 @@ impl Binder for Faulty {
         let name = format!("{:?} {:?}", binding.destinations, binding.group);
         let again = !lock(&self.known).insert(name);
         let bound = self.binder.bind_consumer(&self.input(binding)).await;
-        let consumer = bound.map_err(|error| self.unreached(error))?;
+        let consumer = bound.map_err(|error| {
+            self.refused.send_replace(self.fault == Fault::EndedByRefusal);
+            self.unreached(error)
+        })?;
         binding.status.up();
-        Ok(Box::new(FaultyConsumer::new(consumer, self.fault, again)))
+        Ok(Box::new(FaultyConsumer::new(consumer, self.fault, again, self.refused.subscribe())))
     }
 
     async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
@@ -285,7 +314,7 @@ impl Binder for Faulty {
     }
 
     fn delay(&self) -> Option<&dyn Delay> {
-        self.binder.delay()
+        self.binder.delay().is_some().then_some(self)
     }
 
     fn seek(&self) -> Option<&dyn Seek> {
@@ -293,11 +322,11 @@ impl Binder for Faulty {
     }
 
     fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
-        self.binder.dead_letter_store()
+        self.binder.dead_letter_store().is_some().then_some(self)
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {
-        self.binder.transactions()
+        self.binder.transactions().is_some().then_some(self)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -15,6 +16,7 @@ use super::world::World;
 use super::{Case, all};
 use crate::binder::{BinderContext, BinderFactory, Capability};
 use crate::config::Section;
+use crate::testkit::Network;
 
 /// How long a case may take on a real broker.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -45,6 +47,16 @@ pub enum Feature {
     Control,
     /// There is a largest message; by [`Harness::too_large`].
     SizeLimit,
+    /// The network to the broker can be disturbed; by [`Harness::proxied`] or [`Broker::with_network`].
+    Network,
+    /// A group can be sent to another position; by [`Capability::seek`].
+    Seek,
+    /// Messages can wait on the broker for their next attempt; by [`Capability::delay`].
+    Delay,
+    /// Dead letters can be sent back; by [`Capability::dead_letter_store`].
+    DeadLetterStore,
+    /// Messages can be published together or not at all; by [`Capability::transactions`].
+    Transactions,
     /// The broker takes deliveries back from a consumer that is silent for too long; by [`Harness::consumer_timeout`].
     ConsumerTimeout,
 }
@@ -60,17 +72,20 @@ pub enum Verb {
 
 type Control = Arc<dyn Fn(Verb) -> io::Result<()> + Send + Sync>;
 
+type Disturb = Arc<dyn Fn(Network) + Send + Sync>;
+
 /// A broker as one case sees it: what makes its binders, and perhaps a switch.
 #[derive(Clone)]
 pub struct Broker {
     pub(super) factory: Arc<dyn BinderFactory>,
     pub(super) control: Option<Control>,
+    pub(super) disturb: Option<Disturb>,
 }
 
 impl Broker {
     /// Makes a broker of a factory. All applications of a case share it, as processes share a broker.
     pub fn new(factory: impl BinderFactory) -> Self {
-        Self { factory: Arc::new(factory), control: None }
+        Self { factory: Arc::new(factory), control: None, disturb: None }
     }
 
     /// Says how the broker is stopped and started. The call blocks until that is done.
@@ -79,11 +94,20 @@ impl Broker {
         self.control = Some(Arc::new(control));
         self
     }
+
+    /// Says how the network to this broker is disturbed: for one that is not reached by TCP and imitates it. Others are
+    /// [proxied](Harness::proxied).
+    #[must_use]
+    pub fn with_network(mut self, disturb: impl Fn(Network) + Send + Sync + 'static) -> Self {
+        self.disturb = Some(Arc::new(disturb));
+        self
+    }
 }
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("control", &self.control.is_some()).finish_non_exhaustive()
+        let (control, network) = (self.control.is_some(), self.disturb.is_some());
+        f.debug_struct("Broker").field("control", &control).field("network", &network).finish_non_exhaustive()
     }
 }
 
@@ -132,6 +156,14 @@ pub enum Outcome {
     Failed(String),
 }
 
+/// How a broker is reached through a proxy.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) listen: String,
+    pub(super) target: String,
+    pub(super) section: Arc<dyn Fn(SocketAddr) -> Value + Send + Sync>,
+}
+
 type Places = Arc<dyn Fn(&str, &str) -> Place + Send + Sync>;
 
 /// What the suite is told of a binder.
@@ -146,9 +178,11 @@ pub struct Harness {
     lacks: BTreeMap<Feature, String>,
     pub(super) too_large: Option<usize>,
     pub(super) consumer_timeout: Option<(Duration, Value)>,
+    pub(super) route: Option<Route>,
     pub(super) paused: bool,
     unavailable: Option<String>,
     pub(super) ignored: Option<&'static str>,
+    rounds: u32,
     after: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -165,9 +199,11 @@ impl Harness {
             lacks: BTreeMap::new(),
             too_large: None,
             consumer_timeout: None,
+            route: None,
             paused: false,
             unavailable: None,
             ignored: None,
+            rounds: 1,
             after: None,
         }
     }
@@ -222,6 +258,23 @@ impl Harness {
         self
     }
 
+    /// Puts a [`Proxy`](crate::testkit::Proxy) between binders and the broker at `target`, `host:port`, in the cases that disturb the network.
+    ///
+    /// The proxy listens at `listen`, `host:port`: port 0, a free one, unless the broker tells its clients where they are to be reached, as
+    /// Kafka does with `advertised.listeners`; then cases of the network run one after the other. `section` gets the proxy's address and
+    /// returns what is put into the [section](Self::section) of the binder: where the broker is, and short limits for its silence, of one or
+    /// two seconds. A connection that nobody answers is to be noticed within 20 s.
+    #[must_use]
+    pub fn proxied(
+        mut self,
+        listen: impl Into<String>,
+        target: impl Into<String>,
+        section: impl Fn(SocketAddr) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        self.route = Some(Route { listen: listen.into(), target: target.into(), section: Arc::new(section) });
+        self
+    }
+
     /// Runs the cases on a paused clock: for a broker in memory, of which each case has its own. Waits take no time.
     #[must_use]
     pub fn paused_clock(mut self) -> Self {
@@ -244,6 +297,14 @@ impl Harness {
         self
     }
 
+    /// Runs each case so often, until it fails, on a broker made anew for each round; `CONFORMANCE_REPEAT` in the environment of
+    /// [`main`](Self::main) has the last word. Default: once.
+    #[must_use]
+    pub fn repeat(mut self, rounds: u32) -> Self {
+        self.rounds = rounds.max(1);
+        self
+    }
+
     /// Sets what is done after the last case: to remove what the cases left on the broker.
     #[must_use]
     pub fn after(mut self, clean: impl Fn() + Send + Sync + 'static) -> Self {
@@ -254,18 +315,24 @@ impl Harness {
     /// Runs the cases that the command line asks for and ends the process.
     ///
     /// # Panics
-    /// If the broker is [unavailable](Self::unavailable) and the environment has `CI`.
-    pub fn main(self) -> ! {
+    /// If the broker is [unavailable](Self::unavailable), or nothing stops it or disturbs its network, and the environment has `CI`.
+    pub fn main(mut self) -> ! {
+        if let Ok(rounds) = std::env::var("CONFORMANCE_REPEAT") {
+            let rounds = rounds.parse().unwrap_or_else(|_| panic!("CONFORMANCE_REPEAT is no number: `{rounds}`"));
+            self = self.repeat(rounds);
+        }
         let reason = self.unavailable.as_deref();
         assert!(reason.is_none() || std::env::var_os("CI").is_none(), "on CI nothing may be missing: {reason:?}");
-        let control = reason.is_some() || self.missing(Feature::Control, &(self.make)()).is_none();
-        let stated = self.lacks.contains_key(&Feature::Control);
-        assert!(control || stated || std::env::var_os("CI").is_none(), "on CI something must stop the broker");
+        for (feature, what) in [(Feature::Control, "stop the broker"), (Feature::Network, "disturb the network")] {
+            let there = reason.is_some() || self.missing(feature, &(self.make)()).is_none();
+            let stated = self.lacks.contains_key(&feature);
+            assert!(there || stated || std::env::var_os("CI").is_none(), "on CI something must {what}");
+        }
         let mut arguments = Arguments::from_args();
         arguments.test_threads = arguments.test_threads.or(Some(THREADS));
         let trial = |case: &'static Case| {
             let harness = self.clone();
-            Trial::ignorable_test(case.name, move || match harness.run(case) {
+            Trial::ignorable_test(case.name, move || match harness.run_rounds(case) {
                 Outcome::Passed => Ok(Completion::Completed),
                 Outcome::Ignored(reason) => Ok(Completion::ignored_with(reason)),
                 Outcome::Failed(message) => Err(Failed::from(message)),
@@ -289,12 +356,27 @@ impl Harness {
     /// If no case has this name.
     pub fn check(&self, name: &str) -> Outcome {
         let case = all().find(|case| case.name == name);
-        self.run(case.unwrap_or_else(|| panic!("no case is called `{name}`")))
+        self.run_rounds(case.unwrap_or_else(|| panic!("no case is called `{name}`")))
+    }
+
+    fn run_rounds(&self, case: &'static Case) -> Outcome {
+        let rounds = self.rounds;
+        for round in 1..=rounds {
+            match self.run(case) {
+                Outcome::Passed => {}
+                Outcome::Failed(text) if rounds > 1 => {
+                    return Outcome::Failed(format!("round {round} of {rounds}: {text}"));
+                }
+                other => return other,
+            }
+        }
+        Outcome::Passed
     }
 
     fn run(&self, case: &'static Case) -> Outcome {
-        // Only one case may stop the broker that all share.
+        // Only one case may stop the broker that all share, and only one may have the port of the proxy.
         static BROKER: RwLock<()> = RwLock::new(());
+        static PORT: Mutex<()> = Mutex::new(());
         if let Some(reason) = &self.unavailable {
             return Outcome::Ignored(reason.clone());
         }
@@ -302,7 +384,11 @@ impl Harness {
         if let Some(reason) = case.needs.iter().find_map(|need| self.missing(*need, &broker)) {
             return Outcome::Ignored(reason);
         }
-        let (_shared, _alone);
+        let (_shared, _alone, _port);
+        let route = self.route.as_ref().filter(|_| case.needs.contains(&Feature::Network));
+        if route.is_some_and(|route| !route.listen.ends_with(":0")) {
+            _port = PORT.lock().unwrap_or_else(PoisonError::into_inner);
+        }
         if case.alone && !self.paused {
             _alone = BROKER.write().unwrap_or_else(PoisonError::into_inner);
         } else {
@@ -318,7 +404,7 @@ impl Harness {
         let running = world.clone();
         let thread = std::thread::Builder::new().name(case.name.to_owned());
         let spawned = thread.spawn(move || {
-            let _ = sender.send(catch_unwind(AssertUnwindSafe(|| running.block_on(case.run))));
+            let _ = sender.send(catch_unwind(AssertUnwindSafe(|| running.block_on(case))));
         });
         if let Err(error) = spawned {
             return Outcome::Failed(format!("no thread: {error}"));
@@ -341,6 +427,17 @@ impl Harness {
             Feature::Partitions => denied(self.capability(broker).partitions, "`Capability::partitions` is false"),
             Feature::Unroutable => denied(self.capability(broker).unroutable, "`Capability::unroutable` is false"),
             Feature::Durable => denied(self.capability(broker).durable, "`Capability::durable` is false"),
+            Feature::Seek => denied(self.capability(broker).seek, "`Capability::seek` is false"),
+            Feature::Delay => denied(self.capability(broker).delay, "`Capability::delay` is false"),
+            Feature::DeadLetterStore => {
+                denied(self.capability(broker).dead_letter_store, "`Capability::dead_letter_store` is false")
+            }
+            Feature::Transactions => {
+                denied(self.capability(broker).transactions, "`Capability::transactions` is false")
+            }
+            Feature::Network => {
+                denied(self.route.is_some() || broker.disturb.is_some(), "nothing disturbs the network to the broker")
+            }
             Feature::Control => denied(broker.control.is_some(), "nothing stops and starts the broker"),
             Feature::SizeLimit => denied(self.too_large.is_some(), "no message is too large"),
             Feature::ConsumerTimeout => denied(self.consumer_timeout.is_some(), "no consumer is ever too slow"),

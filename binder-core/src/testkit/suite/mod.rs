@@ -21,16 +21,20 @@ mod contract;
 mod errors;
 mod faults;
 mod faulty;
+#[cfg(test)]
+mod forwarding;
 mod harness;
 mod lives;
 mod load;
 mod log;
 mod membership;
+mod network;
 mod outage;
 mod received;
 mod roundtrip;
 mod settlement;
 mod sides;
+mod transactions;
 mod world;
 
 pub use faulty::{Fault, FaultyBinder};
@@ -74,9 +78,11 @@ fn all() -> impl Iterator<Item = &'static Case> {
         roundtrip::CASES,
         contract::CASES,
         errors::CASES,
+        transactions::CASES,
         settlement::CASES,
         membership::CASES,
         faults::CASES,
+        network::CASES,
         load::CASES,
     ];
     groups.into_iter().flatten()

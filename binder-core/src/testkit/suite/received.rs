@@ -1,8 +1,10 @@
 //! What a consumer brings, copied out of the client's memory.
 
+use std::collections::HashMap;
+
 use bytes::BytesMut;
 
-use crate::binder::{Assignment, LaneId, Parcel, Received};
+use crate::binder::{Assignment, LaneId, Parcel, Received, Token};
 
 /// What was received.
 pub(super) enum Got {
@@ -10,6 +12,13 @@ pub(super) enum Got {
     Assigned(Vec<Assignment>),
     Revoked(Vec<LaneId>),
     Lost(Vec<LaneId>),
+}
+
+/// Returns the attempts of deliveries that have waited on the broker for another one.
+pub(super) fn attempts(received: &Received<'_>) -> HashMap<Token, u32> {
+    let Received::Batch(view) = received else { return HashMap::new() };
+    let attempts = (0..view.len()).map(|index| (view.token(index), view.attempt(index)));
+    attempts.filter(|(_, attempt)| *attempt > 1).collect()
 }
 
 pub(super) fn copied(received: Received<'_>) -> Got {

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::cases;
 use super::log::{Act, Seen, act};
 use super::world::World;
+use crate::binder::SeekTo;
 use crate::handler::HandlerError;
 
 cases!("settlement":
@@ -22,6 +23,7 @@ cases!("settlement":
     pulled_and_dropped_comes_again,
     pulled_and_rejected_is_tried_again,
     a_stopped_input_starts_again_where_it_was,
+    a_seek_moves_the_group [Seek],
 );
 
 /// Holds the messages that `held` names, for ever.
@@ -192,4 +194,23 @@ async fn a_stopped_input_starts_again_where_it_was(world: World) {
     control.start();
     sink.handles(0..10).await;
     assert_eq!(sink.ids(), (0..10).collect::<Vec<_>>());
+}
+
+/// A group that is sent back reads again from there, and goes on from there when it comes back.
+async fn a_seek_moves_the_group(world: World) {
+    let sink = world.plain_sink("g").await;
+    let source = world.plain_source().await;
+    source.send_many(0..10).await;
+    sink.handles(0..10).await;
+    let control = sink.app.control("input").expect("it is there");
+    world.wait("a seek", control.seek(SeekTo::Beginning)).await.expect("moved");
+    sink.sees(20).await;
+    source.send(10).await;
+    sink.handles(10..11).await;
+    assert_eq!(sink.ids(), (0..10).chain(0..11).collect::<Vec<_>>());
+    sink.stop().await;
+    source.send(11).await;
+    let next = world.plain_sink("g").await;
+    next.handles(11..12).await;
+    assert_eq!(next.ids(), [11]);
 }

@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
+use super::Case;
 use super::harness::{Broker, Feature, Harness, Place, Verb};
 use super::log::Log;
 use super::sides::{Sink, SinkDraft, Source, SourceDraft};
 use crate::Application;
 use crate::binder::{BinderContext, SharedBinder};
 use crate::config::{Config, Section};
+use crate::testkit::{Network, Proxy};
 
 /// How long one thing may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +34,7 @@ struct Inner {
     waits: Mutex<Option<String>>,
     apps: Mutex<Vec<Application>>,
     stopped: Mutex<bool>,
+    proxy: OnceLock<Proxy>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -44,13 +46,19 @@ impl World {
         let name = case.rsplit("::").next().unwrap_or(case).replace('_', "-");
         let short: String = name.chars().take(40).collect();
         let name = format!("suite.{short}.{:08x}", fastrand::u32(..));
-        let (waits, apps, stopped) = Default::default();
-        Self(Arc::new(Inner { harness, broker, name, waits, apps, stopped }))
+        let (waits, apps, stopped, proxy) = Default::default();
+        Self(Arc::new(Inner { harness, broker, name, waits, apps, stopped, proxy }))
     }
 
-    pub(super) fn block_on(&self, run: fn(Self) -> BoxFuture<'static, ()>) {
+    pub(super) fn block_on(&self, case: &Case) {
         let runtime = self.runtime();
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(self.clone()))));
+        let run = async {
+            if case.needs.contains(&Feature::Network) {
+                self.open_network().await;
+            }
+            (case.run)(self.clone()).await;
+        };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run)));
         runtime.block_on(self.leave());
         runtime.shutdown_timeout(Duration::from_secs(3));
         if let Err(panic) = result {
@@ -65,6 +73,33 @@ impl World {
             builder.worker_threads(2);
         }
         builder.enable_all().start_paused(paused).build().expect("a runtime")
+    }
+
+    /// Puts the proxy before the broker, if that is how it is reached.
+    async fn open_network(&self) {
+        let Some(route) = &self.0.harness.route else { return };
+        let proxy = Proxy::between(&route.listen, &*route.target).await;
+        let proxy = proxy.unwrap_or_else(|error| panic!("no proxy listens at {}: {error}", route.listen));
+        let _ = self.0.proxy.set(proxy);
+    }
+
+    /// Changes what the network between binders and broker does.
+    pub(super) fn network(&self, network: Network) {
+        match (self.0.proxy.get(), &self.0.broker.disturb) {
+            (Some(proxy), _) => proxy.set(network),
+            (None, Some(disturb)) => disturb(network),
+            (None, None) => panic!("the case needs `Network`"),
+        }
+    }
+
+    /// Returns the binder's own settings.
+    fn section(&self) -> Value {
+        let harness = &self.0.harness;
+        let mut section = harness.section.clone();
+        if let (Some(route), Some(proxy)) = (&harness.route, self.0.proxy.get()) {
+            merge(&mut section, (route.section)(proxy.address()));
+        }
+        section
     }
 
     /// Ends what the case left, and starts the broker again if it was stopped.
@@ -144,7 +179,7 @@ impl World {
             let bindings = root["bindings"].as_object_mut().into_iter().flatten();
             bindings.for_each(|(_, binding)| forget(binding, setting));
         }
-        merge(&mut root["binders"]["suite"], harness.section.clone());
+        merge(&mut root["binders"]["suite"], self.section());
         let text = json!({ "stream": root }).to_string();
         let config = Config::builder().yaml(text).build().expect("the case has the right settings");
         let factory = Arc::clone(&self.0.broker.factory);
@@ -157,7 +192,7 @@ impl World {
 
     /// Makes a binder, for cases that drive the contract itself.
     pub(super) fn binder(&self) -> SharedBinder {
-        let section = Section::new("binders.suite", self.0.harness.section.clone());
+        let section = Section::new("binders.suite", self.section());
         self.0.broker.factory.create(&BinderContext::new("suite", section)).expect("a binder")
     }
 

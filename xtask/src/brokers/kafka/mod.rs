@@ -1,6 +1,7 @@
 //! Apache Kafka from Maven Central: one node that is broker and controller, or three such nodes as a cluster.
 //!
-//! A single node has listeners with passwords and certificates beside the plain one; see [`variables`].
+//! A single node has listeners with passwords and certificates beside the plain one, and one for clients that come through a proxy: it listens
+//! at one port and tells clients another, where nobody listens until a test puts a proxy there; see [`variables`].
 
 mod install;
 mod jvm;
@@ -38,6 +39,10 @@ const SECURE: [(&str, u16, &str); 4] = [
     ("expired", 9097, "EXPIRED"),
 ];
 
+/// A listener that is told to clients at another port, where a test may put a proxy before it: the ports' purposes, and name among Kafka's
+/// listeners.
+const PROXIED: (&str, &str, &str) = ("proxied", "proxy", "PROXIED");
+
 /// See the module's documentation.
 pub(crate) struct Kafka {
     /// Which node of a cluster it is.
@@ -54,6 +59,8 @@ pub(crate) fn variables(servers: &[(&Home, Ports)]) -> Vec<(&'static str, String
         let names = ["KAFKA_SASL_URL", "KAFKA_SASL_TLS_URL", "KAFKA_MUTUAL_TLS_URL", "KAFKA_EXPIRED_URL"];
         let secure = names.into_iter().zip(SECURE);
         variables.extend(secure.map(|(name, (purpose, ..))| (name, format!("localhost:{}", port(ports, purpose)))));
+        variables.push(("KAFKA_PROXY_TARGET", format!("127.0.0.1:{}", port(ports, PROXIED.0))));
+        variables.push(("KAFKA_PROXY_URL", format!("127.0.0.1:{}", port(ports, PROXIED.1))));
         let folder = home.join(certificates::FOLDER);
         variables.push(("KAFKA_CERTIFICATES", folder.display().to_string()));
     }
@@ -69,6 +76,7 @@ impl Server for Kafka {
         let mut ports = vec![(CLIENT, 9092), (CONTROLLER, 9093)];
         if self.node.is_none() {
             ports.extend(SECURE.map(|(purpose, usual, _)| (purpose, usual)));
+            ports.extend([(PROXIED.0, 9098), (PROXIED.1, 9099)]);
         }
         ports
     }
@@ -102,27 +110,29 @@ impl Server for Kafka {
 }
 
 fn properties(node: Option<Node>, home: &Home, ports: &Ports) -> Result<String> {
-    let mut listeners = vec![("PLAINTEXT", port(ports, CLIENT))];
+    // each with its own port and the one that clients are told
+    let mut listeners = vec![("PLAINTEXT", port(ports, CLIENT), port(ports, CLIENT))];
     let mut voters = vec![format!("1@127.0.0.1:{}", port(ports, CONTROLLER))];
     if let Some(node) = node {
         voters = node.all(NAME).map(|(peer, name)| voter(home, peer, &name)).collect::<Result<_>>()?;
     } else {
-        listeners.extend(SECURE.iter().map(|(purpose, _, name)| (*name, port(ports, purpose))));
+        let secure = SECURE.iter().map(|(purpose, _, name)| (*name, port(ports, purpose)));
+        listeners.extend(secure.map(|(name, port)| (name, port, port)));
+        listeners.push((PROXIED.2, port(ports, PROXIED.0), port(ports, PROXIED.1)));
     }
     // a certificate is for a name, not for an address
-    let host = |name: &str| if name == "PLAINTEXT" { "127.0.0.1" } else { "localhost" };
-    let listed = |host: fn(&str) -> &'static str| {
-        let each = listeners.iter().map(|(name, port)| format!("{name}://{}:{port}", host(name)));
-        each.collect::<Vec<_>>().join(",")
-    };
+    let host = |name: &str| if ["PLAINTEXT", PROXIED.2].contains(&name) { "127.0.0.1" } else { "localhost" };
+    let join = |each: Vec<String>| each.join(",");
+    let open = join(listeners.iter().map(|(name, port, _)| format!("{name}://127.0.0.1:{port}")).collect());
+    let told = join(listeners.iter().map(|(name, _, port)| format!("{name}://{}:{port}", host(name))).collect());
     let replicas = if node.is_some() { ("3", "2") } else { ("1", "1") };
     let text = render(
         PROPERTIES,
         &[
             ("NODE", &node.map_or(1, |node| node.number).to_string()),
             ("VOTERS", &voters.join(",")),
-            ("LISTENERS", &format!("{},CONTROLLER://127.0.0.1:{}", listed(|_| "127.0.0.1"), port(ports, CONTROLLER))),
-            ("ADVERTISED", &listed(host)),
+            ("LISTENERS", &format!("{open},CONTROLLER://127.0.0.1:{}", port(ports, CONTROLLER))),
+            ("ADVERTISED", &told),
             ("REPLICAS", replicas.0),
             ("IN_SYNC", replicas.1),
             ("DATA", &home.data().to_string_lossy()),

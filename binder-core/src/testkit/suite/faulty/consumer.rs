@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 
-use super::super::received::{Got, copied};
+use super::super::received::{Got, attempts, copied};
 use super::{Fault, FaultySink};
-use crate::binder::{BatchView, Consumer, DeadLetter, DeadLetterSink, LaneId, Metadata, Parcel, Received, Token};
+use crate::binder::{
+    BatchView, CommitError, Consumer, ConsumerTransaction, DeadLetter, DeadLetterSink, LaneId, Metadata, Parcel,
+    Received, SeekTo, Token,
+};
 use crate::message::{ContentType, HeaderValue, Headers};
 use crate::{Error, ErrorKind, Result};
 
@@ -25,18 +29,24 @@ pub(super) struct FaultyConsumer {
     unsettled: Vec<Parcel>,
     replayed: Vec<Parcel>,
     round: u64,
+    /// Tells when a binding was refused, for a binder that is ended by it.
+    refused: watch::Receiver<bool>,
 }
 
 /// Deliveries that own their bytes.
-struct Parcels(Vec<Parcel>, Fault);
+struct Parcels {
+    parcels: Vec<Parcel>,
+    fault: Fault,
+    attempts: HashMap<Token, u32>,
+}
 
 /// Room between the sequences of a consumer that repeats.
 const ROUND: u64 = 1 << 40;
 
 impl FaultyConsumer {
-    pub(super) fn new(consumer: Box<dyn Consumer>, fault: Fault, again: bool) -> Self {
+    pub(super) fn new(consumer: Box<dyn Consumer>, fault: Fault, again: bool, refused: watch::Receiver<bool>) -> Self {
         let (last, unsettled, replayed) = Default::default();
-        Self { consumer: Some(consumer), fault, again, last, unsettled, replayed, round: 0 }
+        Self { consumer: Some(consumer), fault, again, last, unsettled, replayed, round: 0, refused }
     }
 
     fn inner(&mut self) -> &mut dyn Consumer {
@@ -135,26 +145,40 @@ impl FaultyConsumer {
     }
 }
 
+/// Waits until another binding was refused.
+async fn is_told(refused: &mut watch::Receiver<bool>) {
+    let told = refused.wait_for(|refused| *refused).await.is_ok();
+    if !told {
+        std::future::pending::<()>().await;
+    }
+}
+
 fn text(bytes: &[u8]) -> Bytes {
     String::from_utf8_lossy(bytes).into_owned().into()
 }
 
+#[deny(clippy::missing_trait_methods, reason = "what is not forwarded would be the default")]
 impl Consumer for FaultyConsumer {
     fn try_recv_many(&mut self, max: usize) -> Result<Option<Received<'_>>> {
-        if matches!(self.fault, Fault::LosesOnCancel | Fault::DeliversForever | Fault::StaysDeaf) {
+        if *self.refused.borrow()
+            || matches!(self.fault, Fault::LosesOnCancel | Fault::DeliversForever | Fault::StaysDeaf)
+        {
             return Ok(None);
         }
         let max = self.asked(max);
-        let received = self.inner().try_recv_many(max).map(|received| received.map(copied));
-        Ok(match received.map_err(|error| self.lost(error))? {
-            None => None,
-            Some(Got::Assigned(lanes)) => Some(Received::Assigned(lanes)),
-            Some(Got::Revoked(lanes)) => Some(Received::Revoked(lanes)),
-            Some(Got::Lost(lanes)) => Some(Received::Lost(lanes)),
-            Some(Got::Parcels(parcels)) => {
-                let parcels = self.spoil(parcels)?;
-                (!parcels.is_empty())
-                    .then(|| Received::Batch(Box::new(Parcels(parcels, self.fault)) as Box<dyn BatchView>))
+        let received = self.inner().try_recv_many(max);
+        let received = received.map(|received| received.map(|received| (attempts(&received), copied(received))));
+        let Some((attempts, got)) = received.map_err(|error| self.lost(error))? else { return Ok(None) };
+        Ok(match got {
+            Got::Assigned(lanes) => Some(Received::Assigned(lanes)),
+            Got::Revoked(lanes) => Some(Received::Revoked(lanes)),
+            Got::Lost(lanes) => Some(Received::Lost(lanes)),
+            Got::Parcels(parcels) => {
+                let (parcels, fault) = (self.spoil(parcels)?, self.fault);
+                if parcels.is_empty() {
+                    return Ok(None);
+                }
+                Some(Received::Batch(Box::new(Parcels { parcels, fault, attempts })))
             }
         })
     }
@@ -166,8 +190,17 @@ impl Consumer for FaultyConsumer {
                 let replays = self.fault == Fault::DeliversForever && !self.replayed.is_empty();
                 let received = tokio::select! {
                     biased;
-                    received = self.consumer.as_deref_mut().expect("open").recv_many(max) => received.map(copied),
-                    () = tokio::time::sleep(Duration::from_millis(1)), if replays => Ok(Got::Parcels(Vec::new())),
+                    () = is_told(&mut self.refused) => std::future::pending().await,
+                    received = self.consumer.as_deref_mut().expect("open").recv_many(max) => {
+                        received.map(|received| (attempts(&received), copied(received)))
+                    }
+                    () = tokio::time::sleep(Duration::from_millis(1)), if replays => {
+                        Ok((HashMap::new(), Got::Parcels(Vec::new())))
+                    }
+                };
+                let (attempts, received) = match received {
+                    Ok((attempts, got)) => (attempts, Ok(got)),
+                    Err(error) => (HashMap::new(), Err(error)),
                 };
                 let parcels = match received {
                     Err(_) if self.fault == Fault::StaysDeaf => std::future::pending().await,
@@ -184,7 +217,7 @@ impl Consumer for FaultyConsumer {
                     }
                 };
                 if !parcels.is_empty() {
-                    return Ok(Received::Batch(Box::new(Parcels(parcels, self.fault))));
+                    return Ok(Received::Batch(Box::new(Parcels { parcels, fault: self.fault, attempts })));
                 }
             }
         })
@@ -208,8 +241,29 @@ impl Consumer for FaultyConsumer {
         self.inner().settle(lane, sequence)
     }
 
-    fn settle_apart(&mut self, _: LaneId, _: &[u64]) -> Result<bool> {
-        Ok(false)
+    fn settle_apart(&mut self, lane: LaneId, sequences: &[u64]) -> Result<bool> {
+        let sequences = match self.fault {
+            // these number deliveries anew, or hold back what is settled
+            Fault::NeverSettles | Fault::SettlesOnReceipt | Fault::DeliversTwice | Fault::TokensGoBack => {
+                return Ok(false);
+            }
+            Fault::DeliversForever => sequences.iter().map(|sequence| sequence % ROUND).collect(),
+            _ => sequences.to_vec(),
+        };
+        self.unsettled.retain(|parcel| parcel.token.lane != lane || !sequences.contains(&parcel.token.sequence));
+        self.inner().settle_apart(lane, &sequences)
+    }
+
+    fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
+        if self.fault == Fault::IgnoresSeek { Ok(Vec::new()) } else { self.inner().seek(partition, to) }
+    }
+
+    fn commit<'a>(&'a mut self, transaction: ConsumerTransaction<'a>) -> BoxFuture<'a, Result<(), CommitError>> {
+        if self.fault == Fault::SplitsCommits {
+            let ConsumerTransaction { parts, dead_letters, .. } = transaction;
+            return self.inner().commit(ConsumerTransaction::new(parts, dead_letters, &[]));
+        }
+        self.inner().commit(transaction)
     }
 
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
@@ -275,41 +329,58 @@ impl fmt::Debug for FaultyConsumer {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "what is not forwarded would be the default")]
 impl BatchView for Parcels {
     fn len(&self) -> usize {
-        self.0.len()
+        self.parcels.len()
     }
 
     fn payload(&self, index: usize) -> Option<&[u8]> {
-        self.0[index].payload.as_deref()
+        self.parcels[index].payload.as_deref()
     }
 
     fn key(&self, index: usize) -> Option<&[u8]> {
-        self.0[index].key.as_deref()
+        self.parcels[index].key.as_deref()
     }
 
     fn token(&self, index: usize) -> Token {
-        self.0[index].token
+        self.parcels[index].token
     }
 
     fn content_type(&self, index: usize) -> Option<ContentType> {
-        self.0[index].content_type.clone()
+        self.parcels[index].content_type.clone()
     }
 
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
-        self.0[index].headers.get(name).cloned()
+        self.parcels[index].headers.get(name).cloned()
     }
 
     fn headers(&self, index: usize) -> Headers {
-        let headers = self.0[index].headers.clone();
-        if self.1 == Fault::InventsHeaders { headers.with("missing", "invented") } else { headers }
+        let headers = self.parcels[index].headers.clone();
+        if self.fault == Fault::InventsHeaders { headers.with("missing", "invented") } else { headers }
     }
 
     fn metadata(&self, index: usize) -> Metadata {
-        self.0[index].metadata.clone()
+        self.parcels[index].metadata.clone()
+    }
+
+    fn body(&self, index: usize) -> (Option<&[u8]>, Option<ContentType>) {
+        (self.payload(index), self.content_type(index))
+    }
+
+    fn run_end(&self, index: usize) -> usize {
+        index + 1
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parcels.is_empty()
+    }
+
+    fn attempt(&self, index: usize) -> u32 {
+        self.attempts.get(&self.token(index)).copied().unwrap_or(1)
     }
 
     fn detach(&self, index: usize, _: &mut BytesMut) -> Parcel {
-        Parcel { headers: self.headers(index), ..self.0[index].clone() }
+        Parcel { headers: self.headers(index), ..self.parcels[index].clone() }
     }
 }

@@ -58,6 +58,7 @@ impl FaultyProducer {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "what is not forwarded would be the default")]
 impl Producer for FaultyProducer {
     fn try_send(&self, message: Outgoing<'_>) -> Result<TrySend<'_>> {
         let (message, times) = self.spoiled(message);
@@ -84,6 +85,10 @@ impl Producer for FaultyProducer {
 
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
         self.producer.poll_ready(context)
+    }
+
+    fn partitions(&self) -> Option<u32> {
+        self.producer.partitions()
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
