@@ -33,6 +33,7 @@ fn main() {
         .section(json!({ "url": url, "max-message-size": 1_000_000, "consumer-timeout": "0s" }))
         .dead_letters(|destination, group| Place::group(destination, format!("{group}.dlq")))
         .too_large(1_000_001)
+        .ordered(json!({ "single-active-consumer": true }))
         .lacks(Feature::History, "a queue has what came after it was declared")
         .lacks(Feature::Rebalance, "members of a group compete for one queue; partitions are assigned by hand")
         .lacks(Feature::DuplicateHeaders, "AMQP has one header of a name")

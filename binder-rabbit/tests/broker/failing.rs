@@ -1,16 +1,15 @@
 //! A broker that is away, a connection that is cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use binder_core::ErrorKind;
 use binder_core::binder::{Assignment, Binder, BinderHealth, Consumer, ProducerBinding, Received, Status};
 use binder_core::config::ProducerProperties;
+use binder_core::testkit::{Network, Proxy};
 use lapin::options::{BasicPublishOptions, QueueDeleteOptions};
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::broadcast;
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -31,46 +30,9 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Stands between binder and broker; can be cut and mended.
-pub(crate) struct Proxy {
-    pub(crate) address: String,
-    open: Arc<AtomicBool>,
-    cut: broadcast::Sender<()>,
-}
-
-impl Proxy {
-    pub(crate) async fn to(broker: &Broker) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound").to_string();
-        let open = Arc::new(AtomicBool::new(true));
-        let (cut, _) = broadcast::channel(1);
-        let (target, is_open, cuts) = (broker.address(), Arc::clone(&open), cut.clone());
-        tokio::spawn(async move {
-            while let Ok((mut inner, _)) = listener.accept().await {
-                if !is_open.load(Ordering::SeqCst) {
-                    continue;
-                }
-                let (target, mut cuts) = (target.clone(), cuts.subscribe());
-                tokio::spawn(async move {
-                    let mut outer = TcpStream::connect(target).await.expect("the broker");
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut inner, &mut outer) => {}
-                        _ = cuts.recv() => {}
-                    }
-                });
-            }
-        });
-        Self { address, open, cut }
-    }
-
-    pub(crate) fn cut(&self) {
-        self.open.store(false, Ordering::SeqCst);
-        let _ = self.cut.send(());
-    }
-
-    pub(crate) fn mend(&self) {
-        self.open.store(true, Ordering::SeqCst);
-    }
+/// Stands between binder and broker.
+pub(crate) async fn proxy(broker: &Broker) -> Proxy {
+    Proxy::to(broker.address()).await.expect("a port")
 }
 
 fn connecting(health: &BinderHealth) -> bool {
@@ -120,18 +82,18 @@ async fn an_unknown_virtual_host_is_named(broker: Broker) {
 }
 
 async fn assignments_are_told_at_first_and_after_a_cut(broker: Broker) {
-    let proxy = Proxy::to(&broker).await;
+    let proxy = proxy(&broker).await;
     let destination = name("told");
     let mut input = input(&destination, Some("g"));
     input.tells_assignments = true;
-    let mut consumer = consumer_of(&broker.with_address(&proxy.address).binder(), &input).await;
+    let mut consumer = consumer_of(&broker.with_address(&proxy.address().to_string()).binder(), &input).await;
     let first = assigned(&mut *consumer).await;
     assert_eq!((&*first.destination, first.partition), (&*destination, None));
-    proxy.cut();
+    proxy.set(Network::Cut);
     let lost = tokio::time::timeout(SOON, consumer.recv_many(10)).await.expect("soon").expect("received");
     assert!(matches!(&lost, Received::Lost(lanes) if *lanes == [first.lane]), "{lost:?}");
     drop(lost);
-    proxy.mend();
+    proxy.set(Network::Clear);
     assert!(send_all(&*producer(&broker.binder(), &destination).await, &numbers(1)).await.iter().all(Result::is_ok));
     let second = assigned(&mut *consumer).await;
     assert_ne!(second.lane, first.lane);
@@ -147,8 +109,8 @@ async fn assigned(consumer: &mut dyn Consumer) -> Assignment {
 }
 
 async fn a_cut_connection_comes_back(broker: Broker) {
-    let proxy = Proxy::to(&broker).await;
-    let binder = broker.with_address(&proxy.address).binder();
+    let proxy = proxy(&broker).await;
+    let binder = broker.with_address(&proxy.address().to_string()).binder();
     let destination = name("cut");
     let input = input(&destination, Some("g"));
     let output = ProducerBinding::new(&*destination);
@@ -160,7 +122,7 @@ async fn a_cut_connection_comes_back(broker: Broker) {
     settle(&mut *consumer, &before[0]);
     pump(&mut *consumer, WHILE).await;
 
-    proxy.cut();
+    proxy.set(Network::Cut);
     let lost = tokio::time::timeout(SOON, consumer.recv_many(10)).await.expect("soon").expect("received");
     assert!(matches!(&lost, Received::Lost(lanes) if *lanes == [before[0].token.lane]), "{lost:?}");
     drop(lost);
@@ -170,7 +132,7 @@ async fn a_cut_connection_comes_back(broker: Broker) {
     assert!(pump(&mut *consumer, WHILE).await.is_empty());
     settle(&mut *consumer, &before[2]);
 
-    proxy.mend();
+    proxy.set(Network::Clear);
     let again = receive(&mut *consumer, 2).await;
     assert_eq!(texts(&again), ["1", "2"], "settled after the cut is too late");
     assert_ne!(again[0].token.lane, before[0].token.lane);
@@ -183,8 +145,8 @@ async fn a_cut_connection_comes_back(broker: Broker) {
 }
 
 async fn sends_during_an_outage_complete_in_order(broker: Broker) {
-    let proxy = Proxy::to(&broker).await;
-    let binder = broker.with_address(&proxy.address).binder();
+    let proxy = proxy(&broker).await;
+    let binder = broker.with_address(&proxy.address().to_string()).binder();
     let destination = name("outage");
     let mut consumer = consumer(&broker.binder(), &destination, Some("g")).await;
     let producer = producer(&binder, &destination).await;
@@ -195,9 +157,9 @@ async fn sends_during_an_outage_complete_in_order(broker: Broker) {
     };
     let mut received = Vec::new();
     for round in 0..4 {
-        proxy.cut();
+        proxy.set(Network::Cut);
         tokio::time::sleep(Duration::from_millis(30)).await;
-        proxy.mend();
+        proxy.set(Network::Clear);
         received.extend(receive(&mut *consumer, 10 + round).await);
         settle(&mut *consumer, &received[received.len() - 1]);
     }
@@ -221,14 +183,14 @@ async fn sends_during_an_outage_complete_in_order(broker: Broker) {
 }
 
 async fn a_send_times_out_and_is_not_sent_later(broker: Broker) {
-    let proxy = Proxy::to(&broker).await;
-    let binder = broker.with_address(&proxy.address).binder();
+    let proxy = proxy(&broker).await;
+    let binder = broker.with_address(&proxy.address().to_string()).binder();
     let destination = name("timeout");
     let mut consumer = consumer(&broker.binder(), &destination, Some("g")).await;
     let mut binding = ProducerBinding::new(&*destination);
     binding.properties = ProducerProperties::default().send_timeout(Duration::from_millis(400)).window(5_u32);
     let producer = producer_of(&binder, &binding).await;
-    proxy.cut();
+    proxy.set(Network::Cut);
     wait_status(&binding.status, connecting).await;
     let begin = Instant::now();
     let late: Vec<String> = (0..5).map(|number| format!("late {number}")).collect();
@@ -238,7 +200,7 @@ async fn a_send_times_out_and_is_not_sent_later(broker: Broker) {
         assert!(error.is_retryable());
     }
     assert!(begin.elapsed() >= Duration::from_millis(390) && begin.elapsed() < Duration::from_secs(3));
-    proxy.mend();
+    proxy.set(Network::Clear);
     wait_status(&binding.status, |health| *health == BinderHealth::Up).await;
     send(&*producer, "in time").await.expect("sent");
     assert_eq!(texts(&receive(&mut *consumer, 1).await), ["in time"]);

@@ -5,12 +5,13 @@ use std::time::Duration;
 use binder_core::ErrorKind;
 use binder_core::binder::{Binder, BinderHealth, Consumer, ConsumerBinding, Received};
 use binder_core::config::{ConsumerProperties, Provision, Section, Start};
+use binder_core::testkit::{Network, Proxy};
 use lapin::options::QueueDeleteOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::failing::Proxy;
+use crate::failing::proxy;
 use crate::support::*;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -85,13 +86,13 @@ async fn lose(consumer: &mut dyn Consumer) {
 
 /// Cuts the connection and waits until the input has noticed.
 async fn cut(proxy: &Proxy, consumer: &mut dyn Consumer) {
-    proxy.cut();
+    proxy.set(Network::Cut);
     lose(consumer).await;
 }
 
 async fn a_cut_stream_goes_on_behind_what_was_settled(broker: Broker) {
-    let proxy = Proxy::to(&broker).await;
-    let (direct, binder) = (broker.binder(), broker.with_address(&proxy.address).binder());
+    let proxy = proxy(&broker).await;
+    let (direct, binder) = (broker.binder(), broker.with_address(&proxy.address().to_string()).binder());
     let destination = name("stream-cut");
     let binding = first(&destination);
     let mut consumer = consumer_of(&binder, &binding).await;
@@ -107,7 +108,7 @@ async fn a_cut_stream_goes_on_behind_what_was_settled(broker: Broker) {
     cut(&proxy, &mut *consumer).await;
     settle(&mut *consumer, &received[29]);
     assert!(send_in_order(&*producer, &numbers(100)[50..]).await.iter().all(Result::is_ok));
-    proxy.mend();
+    proxy.set(Network::Clear);
     let again = receive(&mut *consumer, 80).await;
     assert_eq!(texts(&again), &numbers(100)[20..], "what was settled in time does not come again, all else does");
     assert!(pump(&mut *consumer, WHILE).await.is_empty());
@@ -115,14 +116,14 @@ async fn a_cut_stream_goes_on_behind_what_was_settled(broker: Broker) {
     // and once more, with all settled
     cut(&proxy, &mut *consumer).await;
     send(&*producer, "last").await.expect("sent");
-    proxy.mend();
+    proxy.set(Network::Clear);
     assert_eq!(texts(&receive(&mut *consumer, 1).await), ["last"]);
     assert_eq!(wait_status(&binding.status, |health| *health == BinderHealth::Up).await, BinderHealth::Up);
 }
 
 async fn a_stream_that_is_cut_before_its_first_message_misses_nothing(broker: Broker) {
-    let proxy = Proxy::to(&broker).await;
-    let (direct, binder) = (broker.binder(), broker.with_address(&proxy.address).binder());
+    let proxy = proxy(&broker).await;
+    let (direct, binder) = (broker.binder(), broker.with_address(&proxy.address().to_string()).binder());
     let destination = name("stream-early");
     // It is there before, so that its end is not known.
     let before = consumer_of(&direct, &first(&destination)).await;
@@ -131,7 +132,7 @@ async fn a_stream_that_is_cut_before_its_first_message_misses_nothing(broker: Br
     let producer = producer(&direct, &destination).await;
     cut(&proxy, &mut *consumer).await;
     assert!(send_in_order(&*producer, &numbers(5)).await.iter().all(Result::is_ok));
-    proxy.mend();
+    proxy.set(Network::Clear);
     assert_eq!(texts(&receive(&mut *consumer, 5).await), numbers(5));
 }
 

@@ -39,7 +39,8 @@ use crate::{
 /// The servers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Apache Kafka; clients read KAFKA_URL (host:port, those of a cluster separated by commas).
+    /// Apache Kafka; clients read KAFKA_URL (host:port, those of a cluster separated by commas). A test may put a proxy between
+    /// KAFKA_PROXY_URL, which clients are told, and KAFKA_PROXY_TARGET, where a single node listens.
     Kafka,
     /// RabbitMQ; clients read RABBIT_URL (a cluster's addresses are separated by commas) and RABBIT_MANAGEMENT_URL.
     Rabbit,

@@ -179,6 +179,7 @@ pub struct Harness {
     pub(super) too_large: Option<usize>,
     pub(super) consumer_timeout: Option<(Duration, Value)>,
     pub(super) route: Option<Route>,
+    pub(super) ordered: Value,
     pub(super) paused: bool,
     unavailable: Option<String>,
     pub(super) ignored: Option<&'static str>,
@@ -200,6 +201,7 @@ impl Harness {
             too_large: None,
             consumer_timeout: None,
             route: None,
+            ordered: json!({}),
             paused: false,
             unavailable: None,
             ignored: None,
@@ -255,6 +257,14 @@ impl Harness {
     #[must_use]
     pub fn consumer_timeout(mut self, time: Duration, section: Value) -> Self {
         self.consumer_timeout = Some((time, section));
+        self
+    }
+
+    /// Sets what stands at `consumer.<type>` of an input whose order must also hold when its connection dies and the broker does not notice
+    /// at once: until then it keeps what the dead one was sent, and must not serve its successor. Default: nothing, the order holds anyway.
+    #[must_use]
+    pub fn ordered(mut self, section: Value) -> Self {
+        self.ordered = section;
         self
     }
 

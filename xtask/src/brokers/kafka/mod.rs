@@ -110,29 +110,19 @@ impl Server for Kafka {
 }
 
 fn properties(node: Option<Node>, home: &Home, ports: &Ports) -> Result<String> {
-    // each with its own port and the one that clients are told
-    let mut listeners = vec![("PLAINTEXT", port(ports, CLIENT), port(ports, CLIENT))];
     let mut voters = vec![format!("1@127.0.0.1:{}", port(ports, CONTROLLER))];
     if let Some(node) = node {
         voters = node.all(NAME).map(|(peer, name)| voter(home, peer, &name)).collect::<Result<_>>()?;
-    } else {
-        let secure = SECURE.iter().map(|(purpose, _, name)| (*name, port(ports, purpose)));
-        listeners.extend(secure.map(|(name, port)| (name, port, port)));
-        listeners.push((PROXIED.2, port(ports, PROXIED.0), port(ports, PROXIED.1)));
     }
-    // a certificate is for a name, not for an address
-    let host = |name: &str| if ["PLAINTEXT", PROXIED.2].contains(&name) { "127.0.0.1" } else { "localhost" };
-    let join = |each: Vec<String>| each.join(",");
-    let open = join(listeners.iter().map(|(name, port, _)| format!("{name}://127.0.0.1:{port}")).collect());
-    let told = join(listeners.iter().map(|(name, _, port)| format!("{name}://{}:{port}", host(name))).collect());
+    let (listeners, advertised) = listeners(node.is_none(), ports);
     let replicas = if node.is_some() { ("3", "2") } else { ("1", "1") };
     let text = render(
         PROPERTIES,
         &[
             ("NODE", &node.map_or(1, |node| node.number).to_string()),
             ("VOTERS", &voters.join(",")),
-            ("LISTENERS", &format!("{open},CONTROLLER://127.0.0.1:{}", port(ports, CONTROLLER))),
-            ("ADVERTISED", &told),
+            ("LISTENERS", &listeners),
+            ("ADVERTISED", &advertised),
             ("REPLICAS", replicas.0),
             ("IN_SYNC", replicas.1),
             ("DATA", &home.data().to_string_lossy()),
@@ -143,6 +133,22 @@ fn properties(node: Option<Node>, home: &Home, ports: &Ports) -> Result<String> 
     }
     let folder = certificates::make(home)?;
     Ok(text + &render(SECURITY, &[("CERTIFICATES", &folder.to_string_lossy())]))
+}
+
+/// Where a node listens, and what it tells clients.
+fn listeners(alone: bool, ports: &Ports) -> (String, String) {
+    // each with its own port and the one that clients are told
+    let mut listeners = vec![("PLAINTEXT", "127.0.0.1", port(ports, CLIENT), port(ports, CLIENT))];
+    if alone {
+        let secure = SECURE.iter().map(|(purpose, _, name)| (*name, port(ports, purpose)));
+        // a certificate is for a name, not for an address
+        listeners.extend(secure.map(|(name, port)| (name, "localhost", port, port)));
+        listeners.push((PROXIED.2, "127.0.0.1", port(ports, PROXIED.0), port(ports, PROXIED.1)));
+    }
+    let own = listeners.iter().map(|(name, _, port, _)| format!("{name}://127.0.0.1:{port}"));
+    let own = own.chain([format!("CONTROLLER://127.0.0.1:{}", port(ports, CONTROLLER))]);
+    let told = listeners.iter().map(|(name, host, _, port)| format!("{name}://{host}:{port}"));
+    (own.collect::<Vec<_>>().join(","), told.collect::<Vec<_>>().join(","))
 }
 
 fn voter(home: &Home, node: Node, name: &str) -> Result<String> {
@@ -227,6 +233,22 @@ mod tests {
         assert!(text.contains("\nlisteners=PLAINTEXT://127.0.0.1:2,CONTROLLER://127.0.0.1:12\n"), "{text}");
         let left: Vec<_> = text.lines().filter(|line| line.replace("@127", "").contains('@')).collect();
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn clients_of_the_proxied_listener_are_told_the_port_of_the_proxy() {
+        let list = [(CLIENT, 1), (CONTROLLER, 2), ("sasl", 3), ("sasl-tls", 4), ("mutual-tls", 5), ("expired", 6)];
+        let ports: Ports = ports(&list).into_iter().chain(ports(&[("proxied", 7), ("proxy", 8)])).collect();
+        let (own, told) = listeners(true, &ports);
+        assert!(
+            own.starts_with("PLAINTEXT://127.0.0.1:1,")
+                && own.ends_with("PROXIED://127.0.0.1:7,CONTROLLER://127.0.0.1:2"),
+            "{own}"
+        );
+        assert!(told.contains("SASL://localhost:3,") && told.ends_with(",PROXIED://127.0.0.1:8"), "{told}");
+        let variables = variables(&[(&Home::new("/x".into()), ports)]);
+        assert!(variables.contains(&("KAFKA_PROXY_TARGET", "127.0.0.1:7".to_owned())), "{variables:?}");
+        assert!(variables.contains(&("KAFKA_PROXY_URL", "127.0.0.1:8".to_owned())), "{variables:?}");
     }
 
     #[test]
