@@ -32,6 +32,18 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("a_group_over_nothing_but_aborted_records_has_no_lag", ready, || {
             a_group_over_aborted_records_has_no_lag(vec![(false, vec!["x", "y"])])
         }),
+        case("what_is_unsettled_is_not_passed_with_aborted_records", ready, || async {
+            let topic = unique("gaps");
+            producer(&binder(), &topic, 1).await;
+            let transactions = [(true, "a"), (false, "x"), (false, "y"), (true, "b"), (false, "z")];
+            raw_transactions(&topic, transactions.map(|(committed, text)| (committed, vec![text])).to_vec()).await;
+            what_is_unsettled_is_not_passed_with_a_gap(&topic).await;
+        }),
+        case("what_is_unsettled_is_not_passed_with_compacted_records", ready, || async {
+            let topic = unique("compacted");
+            compacted(&topic).await;
+            what_is_unsettled_is_not_passed_with_a_gap(&topic).await;
+        }),
     ]
 }
 
@@ -285,4 +297,48 @@ async fn a_group_over_aborted_records_has_no_lag(transactions: Vec<(bool, Vec<&'
     settle(&mut receiver, parcels[0].token);
     receiver.close().await.unwrap();
     assert!(committed(&topic, &topic, 0).await > Some(end + 2));
+}
+
+/// Fills a topic with `a`, several records that the broker removes, and `b`; returns when they are gone.
+async fn compacted(topic: &str) {
+    let mut binding = output(topic);
+    let properties =
+        serde_json::json!({ "cleanup.policy": "compact", "segment.ms": 100, "min.cleanable.dirty.ratio": 0.001 });
+    binding.section = section(serde_json::json!({ "topic": { "properties": properties } }));
+    let producer = binder().bind_producer(&binding).await.unwrap();
+    for (key, value) in [("a", "a"), ("k", "1"), ("k", "2"), ("k", "3"), ("b", "b"), ("k", "4")] {
+        send(&*producer, text(value, Some(key))).await.unwrap();
+    }
+    let gap =
+        async || seen(topic, "read_committed").await.get(1).is_some_and(|(key, _, _)| key.as_deref() == Some(b"b"));
+    until("the records are removed", async || {
+        // a segment is looked at when the next one has begun
+        send(&*producer, text("filler", Some("filler"))).await.unwrap();
+        gap().await
+    })
+    .await;
+}
+
+/// `a` is settled, `b` behind the gap is not.
+async fn what_is_unsettled_is_not_passed_with_a_gap(topic: &str) {
+    let mut binding = input(topic, Some(topic));
+    binding.section = section(serde_json::json!({ "commit-interval": "100ms" }));
+    let mut receiver = binder().bind_consumer(&binding).await.unwrap();
+    let parcels = receive(&mut receiver, 2).await;
+    assert_eq!(payloads(&parcels[..2]), ["a", "b"]);
+    let [first, second] = [0, 1].map(|index: usize| i64::try_from(parcels[index].metadata.offset.unwrap()).unwrap());
+    assert!(second > first + 2, "there is no gap between {first} and {second}");
+    settle(&mut receiver, parcels[0].token);
+    quiet(&mut receiver, Duration::from_millis(2500)).await;
+    let position = committed(topic, topic, 0).await;
+    assert!(
+        position.is_some_and(|position| (first + 1..=second).contains(&position)),
+        "{position:?}, {second} is open"
+    );
+    settle(&mut receiver, parcels[1].token);
+    receiver.close().await.unwrap();
+    assert!(committed(topic, topic, 0).await > Some(second));
+    let mut next = consumer(&binder(), topic, Some(topic)).await;
+    let left = quiet(&mut next, Duration::from_secs(2)).await;
+    assert!(left.iter().all(|parcel| parcel.metadata.offset > Some(second as u64)), "{:?}", payloads(&left));
 }
