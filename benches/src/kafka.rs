@@ -24,7 +24,7 @@ use crate::measure::{Cost, Meter};
 use crate::ours::Ours;
 use crate::twins::{Plan, Twin, Twins, Wish};
 
-const PLAN: Plan = Plan { messages: 50_000, rounds: 15 };
+const PLAN: Plan = Plan { messages: 50_000, rounds: 15, letters: 200_000 };
 const PARTITIONS: u32 = 2;
 const TYPES: &str = "{\"contentType\":\"java.lang.String\"}";
 

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         [] | ["memory"] => memory::table(false),
         ["memory", "--quick"] => memory::table(true),
+        ["memory", "behaviour"] => memory::behaviour(false),
         ["case", name, count] => match count.parse() {
             Ok(count) => memory::run_once(name, count),
             Err(_) => usage(),
@@ -77,7 +78,7 @@ fn built_without(feature: &str) -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [kafka | rabbit] behaviour"
+        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [memory | kafka | rabbit] behaviour"
     );
     ExitCode::from(2)
 }

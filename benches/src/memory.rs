@@ -25,6 +25,9 @@ const ORDER: Order = Order { id: 1_234_567, amount: 12_345 };
 /// How often each case runs; the median counts.
 const ROUNDS: usize = 7;
 
+/// Dead letters that are sent back: about as many as a partition keeps.
+const LETTERS: usize = 60_000;
+
 struct Case {
     name: &'static str,
     what: &'static str,
@@ -90,12 +93,17 @@ pub fn table(quick: bool) -> ExitCode {
         "\nstart to first message: {:.1} ms (median of {rounds})",
         median((0..rounds).map(|_| start()).collect()).0
     );
+    behaviour(quick)
+}
+
+/// Measures what is promised beside the cost of a message.
+pub fn behaviour(quick: bool) -> ExitCode {
     let application = |bindings| {
         let config = json!({ "stream": { "binders": { "memory": { "type": "memory" } }, "bindings": bindings } });
         let config = Config::builder().yaml(config.to_string()).build().expect("the configuration is right");
         Application::builder().config(config).build().expect("it builds")
     };
-    behaviour::table("memory", &application, quick)
+    behaviour::table("memory", &application, LETTERS, quick)
 }
 
 fn own_instructions(case: &Case) -> Option<f64> {

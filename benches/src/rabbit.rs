@@ -23,7 +23,7 @@ use crate::measure::{Cost, Meter};
 use crate::ours::Ours;
 use crate::twins::{Plan, Twin, Twins, Wish};
 
-const PLAN: Plan = Plan { messages: 10_000, rounds: 15 };
+const PLAN: Plan = Plan { messages: 10_000, rounds: 15, letters: 20_000 };
 const PREFETCH: u16 = 256;
 const ACK_EVERY: u64 = 64;
 

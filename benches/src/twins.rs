@@ -17,11 +17,13 @@ const GROUP: &str = "bench";
 pub struct Plan {
     pub messages: usize,
     pub rounds: usize,
+    /// Dead letters that are sent back.
+    pub letters: usize,
 }
 
 impl Plan {
     /// Enough to see that everything works, not to measure.
-    const QUICK: Self = Self { messages: 2_000, rounds: 1 };
+    const QUICK: Self = Self { messages: 2_000, rounds: 1, letters: 200 };
 }
 
 /// What the command line asks for.
@@ -86,14 +88,14 @@ impl<T: Twin> Twins<'_, T> {
         match wish {
             Wish::Table => self.compare(plan, false),
             Wish::Quick => self.compare(Plan::QUICK, true),
-            Wish::Behaviour => self.behaviour(false),
+            Wish::Behaviour => self.behaviour(plan, false),
             Wish::Case(name, count) => self.case(name, *count),
         }
     }
 
     /// Compares and prints a table.
     fn compare(&self, plan: Plan, quick: bool) -> ExitCode {
-        let Plan { messages, rounds } = plan;
+        let Plan { messages, rounds, .. } = plan;
         let kind = self.ours.kind;
         println!(
             "{kind}: JSON of 130 bytes, key of 36, {messages} messages, window {WINDOW}, {rounds} rounds by turns, load {}\n",
@@ -108,11 +110,11 @@ impl<T: Twin> Twins<'_, T> {
             println!("\nRatio: bare / ours, so above 1 ours is cheaper; median (low–high) of the rounds, and of the cheapest runs. Own: without the client's threads. Load at the end {}.", load());
             self.bare.remove(&[&places.written, &places.read], GROUP).await;
         });
-        self.behaviour(quick)
+        self.behaviour(plan, quick)
     }
 
-    fn behaviour(&self, quick: bool) -> ExitCode {
-        behaviour::table(self.ours.kind, &|bindings| self.ours.application(bindings), quick)
+    fn behaviour(&self, plan: Plan, quick: bool) -> ExitCode {
+        behaviour::table(self.ours.kind, &|bindings| self.ours.application(bindings), plan.letters, quick)
     }
 
     /// Runs one case once.

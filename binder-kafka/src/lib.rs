@@ -24,6 +24,7 @@ mod full;
 mod headers;
 mod held;
 mod lanes;
+mod letter;
 mod link;
 mod membership;
 mod pair;

@@ -6,36 +6,35 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use binder_core::binder::{
-    ATTEMPTS, ConsumerBinding, DeadLetterEntry, DeadLetterPass, Disposal, Purpose, REDRIVE_COUNT,
-};
+use binder_core::binder::{ConsumerBinding, DeadLetterEntry, DeadLetterPass, Disposal, Purpose};
 use binder_core::{Error, ErrorKind, Result};
-use bytes::Bytes;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Message as _, OwnedHeaders, OwnedMessage};
+use rdkafka::message::{DeliveryResult, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::dead_letters::FAILURE;
 use crate::error::from_kafka;
-use crate::headers::{self, Raw};
+use crate::letter::Letter;
 use crate::link::{Link, lock};
 use crate::provision::{Listener, blocking, dead_letter_topic};
-use crate::returned::{self, First};
+use crate::returned;
 
 /// How long an answer of the broker is awaited.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(1);
 
-/// So many bytes are taken at once, and a little more.
+/// Bytes of the headers of the first letter, as a guess.
+const HEADERS: usize = 1024;
+
+/// So many bytes are taken at once, and a little more; as many are read ahead.
 const MEMORY: usize = 16 * 1024 * 1024;
 
 /// What becomes of the records of a transaction.
@@ -92,13 +91,20 @@ struct Progress {
 
 /// A place that is gone through.
 struct Reading {
-    place: Place,
-    consumer: BaseConsumer<Listener>,
+    reader: Reader,
     producer: Option<BaseProducer<Outcome>>,
     /// How many partitions the target has; none if it does not exist.
     target: Option<i32>,
+    taken: Vec<Letter>,
+    /// What was read while the letters before it were resolved.
+    ahead: Vec<Letter>,
+}
+
+/// What reads the letters of a place.
+struct Reader {
+    place: Place,
+    consumer: BaseConsumer<Listener>,
     partitions: BTreeMap<i32, Progress>,
-    taken: Vec<OwnedMessage>,
     link: Link,
 }
 
@@ -108,6 +114,9 @@ impl Reading {
         let link = &clients.link;
         let fail = |cause| link.fail(cause).with_context("destination", place.letters.as_str());
         let mut config = clients.consumer.clone();
+        if config.get("fetch.queue.backoff.ms").is_none() {
+            config.set("fetch.queue.backoff.ms", "10");
+        }
         config
             .set("group.id", format!("{}.redrive", place.letters))
             .set("enable.auto.commit", "false")
@@ -140,30 +149,67 @@ impl Reading {
             }
         }
         consumer.assign(&assigned).map_err(fail)?;
-        let link = link.clone();
-        Ok(Some(Self { place, consumer, producer, target, partitions: known, taken: Vec::new(), link }))
+        let reader = Reader { place, consumer, partitions: known, link: link.clone() };
+        Ok(Some(Self { reader, producer, target, taken: Vec::new(), ahead: Vec::new() }))
     }
 
-    /// Reads at most so many letters; none at the end.
+    /// Takes at most so many letters; none at the end.
     fn take(&mut self, max: usize) -> Result<()> {
         self.taken.clear();
+        if self.ahead.is_empty() {
+            return self.reader.read(max, &mut self.taken);
+        }
+        std::mem::swap(&mut self.taken, &mut self.ahead);
+        self.ahead.extend(self.taken.drain(max.min(self.taken.len())..));
+        Ok(())
+    }
+
+    /// Resolves what was taken, and meanwhile reads as many of those that come next.
+    fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
+        let Self { reader, producer, target, taken, ahead } = self;
+        let (letters, link, max) = (reader.place.letters.clone(), reader.link.clone(), taken.len());
+        let unprepared = || Error::new(ErrorKind::Unexpected, "the pass was opened to look");
+        let producer = producer.as_ref().ok_or_else(unprepared)?;
+        let group = reader.consumer.group_metadata();
+        let resolving = Resolving { place: reader.place.clone(), producer, target: *target, taken, group, link };
+        std::thread::scope(|scope| {
+            let reading = ahead.is_empty().then(|| scope.spawn(|| reader.read(max, ahead)));
+            let resolved = resolving.transact(disposals);
+            let read = reading.map_or(Ok(Ok(())), |reading| reading.join());
+            let resolved = resolved.map_err(|error| error.with_context("destination", letters))?;
+            // what was read stays, and the next take says what is wrong
+            if let Ok(Err(error)) = read {
+                tracing::debug!("letters are not read ahead: {error}");
+            }
+            Ok(resolved)
+        })
+    }
+
+    fn entries(&self, group: &Arc<str>) -> Vec<DeadLetterEntry> {
+        self.taken.iter().map(|letter| letter.entry(&self.reader.place.source, group)).collect()
+    }
+}
+
+impl Reader {
+    /// Reads at most so many letters; none at the end.
+    fn read(&mut self, max: usize, letters: &mut Vec<Letter>) -> Result<()> {
         let mut heard = Instant::now();
-        let mut bytes = 0;
-        while self.taken.len() < max && bytes < MEMORY && self.partitions.values().any(|partition| !partition.done) {
+        let (mut bytes, mut headers_size) = (0, HEADERS);
+        while letters.len() < max && bytes < MEMORY && self.partitions.values().any(|partition| !partition.done) {
             match self.consumer.poll(POLL) {
                 None if heard.elapsed() > PATIENCE => {
-                    return Err(self
-                        .link
-                        .fail_code(Code::RequestTimedOut)
-                        .with_context("destination", self.place.letters.as_str()));
+                    let error = self.link.fail_code(Code::RequestTimedOut);
+                    return Err(error.with_context("destination", self.place.letters.as_str()));
                 }
                 None => continue,
                 Some(Ok(message)) => {
                     let Some(progress) = self.partitions.get_mut(&message.partition()) else { continue };
                     if !progress.done && message.offset() < progress.end {
                         progress.next = message.offset() + 1;
-                        bytes += message.payload_len() + message.key_len();
-                        self.taken.push(message.detach());
+                        let letter = Letter::copy(&message, headers_size);
+                        headers_size = letter.headers_size();
+                        bytes += letter.size();
+                        letters.push(letter);
                     }
                     progress.done |= progress.next >= progress.end;
                 }
@@ -184,34 +230,40 @@ impl Reading {
         }
         Ok(())
     }
+}
 
-    fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
-        let letters = self.place.letters.clone();
-        self.transact(disposals).map_err(|error| error.with_context("destination", letters))
-    }
+/// Letters that are resolved together.
+struct Resolving<'a> {
+    place: Place,
+    producer: &'a BaseProducer<Outcome>,
+    target: Option<i32>,
+    taken: &'a [Letter],
+    group: Option<ConsumerGroupMetadata>,
+    link: Link,
+}
 
+impl Resolving<'_> {
     /// Resolves what was taken, in one transaction; again without a letter that the broker refuses to take.
     fn transact(&self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
-        let unprepared = || Error::new(ErrorKind::Unexpected, "the pass was opened to look");
-        let producer = self.producer.as_ref().ok_or_else(unprepared)?;
+        let producer = self.producer;
         let mut refused: Vec<Option<Error>> = (0..self.taken.len()).map(|_| None).collect();
         loop {
             producer.begin_transaction().map_err(|cause| self.link.fail(cause))?;
-            let failures = match self.produce(producer, disposals, &mut refused) {
-                Ok(failures) if failures.is_empty() => match self.commit(producer) {
+            let failures = match self.produce(disposals, &mut refused) {
+                Ok(failures) if failures.is_empty() => match self.commit() {
                     Ok(()) => return Ok(refused),
                     Err(cause) => {
-                        self.abort(producer);
+                        self.abort();
                         return Err(self.link.fail(cause));
                     }
                 },
                 Ok(failures) => failures,
                 Err(cause) => {
-                    self.abort(producer);
+                    self.abort();
                     return Err(self.link.fail(cause));
                 }
             };
-            self.abort(producer);
+            self.abort();
             for (index, cause) in failures {
                 let error = self.link.fail(cause);
                 let was_sent = disposals.get(index) == Some(&Disposal::Send) && refused[index].is_none();
@@ -226,32 +278,32 @@ impl Reading {
     /// Produces what is sent and what stays; returns what the broker did not take.
     fn produce(
         &self,
-        producer: &BaseProducer<Outcome>,
         disposals: &[Disposal],
         refused: &mut [Option<Error>],
     ) -> Result<Vec<(usize, KafkaError)>, KafkaError> {
+        let producer = self.producer;
         let outcome = producer.context();
         lock(&outcome.failures).clear();
-        for (index, (message, disposal)) in self.taken.iter().zip(disposals).enumerate() {
+        for (index, (letter, disposal)) in self.taken.iter().zip(disposals).enumerate() {
             if *disposal == Disposal::Discard {
                 continue;
             }
             let sent = if *disposal == Disposal::Send && refused[index].is_none() {
-                self.returning(message).map_err(|error| refused[index] = Some(error)).ok()
+                self.returning(letter).map_err(|error| refused[index] = Some(error)).ok()
             } else {
                 None
             };
             let (topic, partition, headers) = match sent {
-                Some((partition, headers)) => (self.place.target.as_str(), partition, Some(headers)),
-                None => (self.place.letters.as_str(), Some(message.partition()), message.headers().cloned()),
+                Some((partition, headers)) => (self.place.target.as_str(), partition, headers),
+                None => (self.place.letters.as_str(), Some(letter.partition), letter.staying()),
             };
             let mut record = BaseRecord {
                 topic,
                 partition,
-                payload: message.payload(),
-                key: message.key(),
+                payload: letter.payload(),
+                key: letter.key(),
                 timestamp: None,
-                headers,
+                headers: Some(headers),
                 delivery_opaque: index,
             };
             loop {
@@ -265,80 +317,52 @@ impl Reading {
                 }
             }
         }
-        producer.flush(PATIENCE)?;
+        confirm(producer)?;
         Ok(std::mem::take(&mut lock(&outcome.failures)))
     }
 
     /// Returns partition and headers with which a letter goes back.
-    fn returning(&self, message: &OwnedMessage) -> Result<(Option<i32>, OwnedHeaders)> {
+    fn returning(&self, letter: &Letter) -> Result<(Option<i32>, OwnedHeaders)> {
         let Some(partitions) = self.target else {
             let text = "the topic does not exist: no consumer of this group and library has read from it; a group of another library \
                         is reached with `all_groups`";
             let error = Error::new(ErrorKind::Unroutable, text);
             return Err(error.with_context("destination", self.place.target.as_str()));
         };
-        let raw = raw(message).ok_or_else(|| Error::new(ErrorKind::Refused, "a header has a name that is no UTF-8"))?;
-        let first = first(&raw);
-        let redriven = redriven(&raw);
-        let kept: Raw = raw.into_iter().filter(|(name, _)| !is_of_failure(name) && name != REDRIVE_COUNT).collect();
-        let written = headers::copy(&kept);
-        let count = (u64::from(redriven) + 1).to_string();
-        let mut written = headers::insert(written, REDRIVE_COUNT, Some(count.as_bytes()));
-        if let Some(first) = first.filter(|_| !self.place.all_groups) {
-            written = first.write(written);
-        }
-        let partition = first.map(|first| first.partition).filter(|partition| (0..partitions).contains(partition));
-        Ok((partition, written))
+        let (partition, headers) = letter.returning(self.place.all_groups)?;
+        Ok((partition.filter(|partition| (0..partitions).contains(partition)), headers))
     }
 
-    fn commit(&self, producer: &BaseProducer<Outcome>) -> Result<(), KafkaError> {
+    fn commit(&self) -> Result<(), KafkaError> {
         // elements come in the order of their offsets: the last one counts
-        let next: BTreeMap<_, _> =
-            self.taken.iter().map(|message| (message.partition(), message.offset() + 1)).collect();
+        let next: BTreeMap<_, _> = self.taken.iter().map(|letter| (letter.partition, letter.offset + 1)).collect();
         let mut offsets = TopicPartitionList::new();
         for (partition, next) in next {
             offsets.add_partition_offset(&self.place.letters, partition, Offset::Offset(next))?;
         }
-        if let Some(metadata) = self.consumer.group_metadata() {
-            producer.send_offsets_to_transaction(&offsets, &metadata, PATIENCE)?;
+        if let Some(group) = &self.group {
+            self.producer.send_offsets_to_transaction(&offsets, group, PATIENCE)?;
         }
-        producer.commit_transaction(PATIENCE)
+        self.producer.commit_transaction(PATIENCE)
     }
 
-    fn abort(&self, producer: &BaseProducer<Outcome>) {
-        if let Err(cause) = producer.abort_transaction(PATIENCE) {
+    fn abort(&self) {
+        if let Err(cause) = self.producer.abort_transaction(PATIENCE) {
             tracing::warn!(link = ?self.link, "the broker ends the transaction by itself: {cause}");
         }
     }
-
-    fn entries(&self, group: &Arc<str>) -> Vec<DeadLetterEntry> {
-        self.taken.iter().map(|message| self.entry(group, message)).collect()
-    }
-
-    fn entry(&self, group: &Arc<str>, message: &OwnedMessage) -> DeadLetterEntry {
-        let mut entry = DeadLetterEntry::new(Arc::clone(&self.place.source), Arc::clone(group));
-        entry.key = message.key().map(Bytes::copy_from_slice);
-        entry.payload = message.payload().map(Bytes::copy_from_slice);
-        let Some(raw) = raw(message) else { return entry };
-        let text = |name: &str| find(&raw, name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        entry.attempts = text(ATTEMPTS).and_then(|text| text.parse().ok());
-        entry.reason = text("x-exception-message");
-        entry.redriven = redriven(&raw);
-        if let Some(first) = first(&raw) {
-            entry.partition = u32::try_from(first.partition).ok();
-            entry.offset = u64::try_from(first.offset).ok();
-            let millis = first.timestamp.to_millis().and_then(|millis| u64::try_from(millis).ok());
-            entry.timestamp =
-                millis.and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
-        }
-        let all = message.headers().map(headers::all).unwrap_or_default().into_iter();
-        entry.headers = all.filter(|(name, _)| !is_of_failure(name)).collect();
-        entry
-    }
 }
 
-fn is_of_failure(name: &str) -> bool {
-    FAILURE.contains(&name)
+/// Waits until the broker has taken all records or refused them. The client's own `flush` looks every 100 ms only.
+fn confirm(producer: &BaseProducer<Outcome>) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + PATIENCE;
+    while producer.in_flight_count() > 0 {
+        if Instant::now() >= deadline {
+            return Err(KafkaError::Flush(Code::OperationTimedOut));
+        }
+        producer.poll(TICK);
+    }
+    Ok(())
 }
 
 /// Returns how many partitions a topic has; nothing if there is none.
@@ -360,31 +384,6 @@ fn open_producer(clients: &Clients, place: &Place) -> Result<BaseProducer<Outcom
     let producer = BaseProducer::from_config_and_context(&config, outcome)?;
     producer.init_transactions(PATIENCE)?;
     Ok(producer)
-}
-
-/// Copies the headers. The client panics on a name that is no UTF-8.
-fn raw(message: &OwnedMessage) -> Option<Raw> {
-    let Some(found) = message.headers() else { return Some(Raw::new()) };
-    catch_unwind(AssertUnwindSafe(|| headers::raw(found, Bytes::copy_from_slice))).ok()
-}
-
-fn find<'a>(raw: &'a Raw, name: &str) -> Option<&'a [u8]> {
-    raw.iter().rev().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref())
-}
-
-fn redriven(raw: &Raw) -> u32 {
-    let text = find(raw, REDRIVE_COUNT).and_then(|bytes| std::str::from_utf8(bytes).ok());
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-/// Reads where a letter was received, as Spring writes it.
-fn first(raw: &Raw) -> Option<First> {
-    let partition = i32::from_be_bytes(find(raw, "x-original-partition")?.try_into().ok()?);
-    let offset = i64::from_be_bytes(find(raw, "x-original-offset")?.try_into().ok()?);
-    let millis =
-        find(raw, "x-original-timestamp").and_then(|bytes| bytes.try_into().ok()).map_or(-1, i64::from_be_bytes);
-    let kind = find(raw, "x-original-timestamp-type").and_then(|bytes| std::str::from_utf8(bytes).ok());
-    Some(First { partition, offset, timestamp: returned::timestamp(millis, kind.unwrap_or_default()) })
 }
 
 /// One way through.

@@ -15,6 +15,7 @@ use binder_core::binder::{
 use binder_core::message::Headers;
 use binder_core::{Error, Result};
 use bytes::Bytes;
+use futures::stream::{self, FuturesOrdered, StreamExt};
 use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
@@ -33,10 +34,20 @@ use crate::{headers, names, returned};
 const RETURN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How many letters are asked for before the first has come.
-const AT_ONCE: u32 = 32;
+/// How many letters are asked for before the first has come, and how many when their size is known.
+const AT_FIRST: usize = 32;
+const AT_ONCE: usize = 256;
 
-/// So many bytes are taken at once, and a little more.
+/// How many letters are taken at once. They are hidden from others meanwhile.
+const MOST: usize = 5000;
+
+/// How many letters are acknowledged at once.
+const ACK_EVERY: usize = 64;
+
+/// How many are on their way back before the first is confirmed.
+const SENT_AT_ONCE: usize = 1000;
+
+/// So many bytes are taken at once, and a little more; as many are taken ahead.
 const MEMORY: usize = 16 * 1024 * 1024;
 
 /// The dead letters of a group on one destination.
@@ -81,6 +92,16 @@ fn number<T: TryFrom<i64>>(letter: &Delivery, name: &str) -> Option<T> {
     headers::get(&letter.properties, name)?.as_i64()?.try_into().ok()
 }
 
+/// Returns how many bytes a letter has, with the headers that may be long.
+fn size(letter: &Delivery) -> usize {
+    let text = |(_, value): (_, &AMQPValue)| match value {
+        AMQPValue::LongString(text) => text.len(),
+        _ => 0,
+    };
+    let headers = letter.properties.headers().iter().flat_map(FieldTable::inner).map(text).sum::<usize>();
+    letter.data.len() + headers
+}
+
 /// A place that is gone through, over a channel of its own.
 struct Reading {
     place: Place,
@@ -89,9 +110,26 @@ struct Reading {
     left: u32,
     /// Letters that were taken and not resolved: they go back.
     taken: u32,
+    /// What was taken while the letters before it were resolved.
+    ahead: Vec<Delivery>,
+    /// Whether nothing that was taken stays.
+    nothing_stays: bool,
 }
 
 impl Reading {
+    /// Takes letters that are left, at most `max`.
+    async fn fill(&mut self, letters: &mut Vec<Delivery>, max: usize) -> Result<()> {
+        if !self.ahead.is_empty() {
+            std::mem::swap(letters, &mut self.ahead);
+            self.ahead.extend(letters.drain(max.min(letters.len())..));
+            return Ok(());
+        }
+        let queue = self.place.letters();
+        let read = read(&self.channel, &queue, &mut self.left, letters, max).await;
+        self.taken += u32::try_from(letters.len()).unwrap_or(u32::MAX);
+        read
+    }
+
     /// Closes the channel: the broker returns what is not acknowledged to its place. A classic queue does so before the broker answers.
     async fn close(self) -> Result<()> {
         self.channel.close(200, "done".into()).await.map_err(error::lost)
@@ -110,6 +148,66 @@ impl Reading {
         }
         let _ = channel.close(200, "done".into()).await;
         Ok(())
+    }
+}
+
+/// Takes letters of which so many are left, at most `max`.
+async fn read(channel: &Channel, queue: &str, left: &mut u32, letters: &mut Vec<Delivery>, max: usize) -> Result<()> {
+    let (mut bytes, mut asked) = (0, FuturesOrdered::new());
+    loop {
+        let at_once = if letters.is_empty() { AT_FIRST } else { AT_ONCE };
+        while *left > 0
+            && asked.len() < at_once
+            && letters.len() + asked.len() < max
+            && bytes + asked.len() * (bytes / letters.len().max(1)) < MEMORY
+        {
+            *left -= 1;
+            asked.push_back(channel.basic_get(queue.into(), BasicGetOptions::default()));
+        }
+        match asked.next().await {
+            Some(Ok(Some(got))) => {
+                bytes += size(&got.delivery);
+                letters.push(got.delivery);
+            }
+            Some(Ok(None)) => *left = 0,
+            Some(Err(cause)) => return Err(error::lost(cause)),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Acknowledges letters that are gone, in their order, many at once as long as nothing before them stays.
+struct Acks<'a> {
+    channel: &'a Channel,
+    nothing_stays: &'a mut bool,
+    tags: Vec<u64>,
+}
+
+impl Acks<'_> {
+    async fn add(&mut self, tag: u64) -> Result<()> {
+        self.tags.push(tag);
+        if self.tags.len() < ACK_EVERY { Ok(()) } else { self.send().await }
+    }
+
+    /// Says that a letter stays.
+    async fn stays(&mut self) -> Result<()> {
+        let sent = if *self.nothing_stays { self.send().await } else { Ok(()) };
+        *self.nothing_stays = false;
+        sent
+    }
+
+    async fn send(&mut self) -> Result<()> {
+        let acked = match self.tags.last() {
+            Some(last) if *self.nothing_stays => {
+                self.channel.basic_ack(*last, BasicAckOptions { multiple: true }).await.map_err(error::lost)
+            }
+            _ => {
+                let acks = self.tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()));
+                futures::future::try_join_all(acks).await.map(drop).map_err(error::lost)
+            }
+        };
+        self.tags.clear();
+        acked
     }
 }
 
@@ -165,7 +263,8 @@ impl Pass {
             let letters = place.letters();
             match count(&channel, &letters).await {
                 Ok(left) => {
-                    self.reading = Some(Reading { place, channel, left, taken: 0 });
+                    self.reading =
+                        Some(Reading { place, channel, left, taken: 0, ahead: Vec::new(), nothing_stays: true });
                     return Ok(true);
                 }
                 Err(cause) if error::is_missing(&cause) => {}
@@ -198,21 +297,26 @@ impl Pass {
         entry.payload = (!tombstone).then(|| Bytes::copy_from_slice(&letter.data));
         entry
     }
+}
 
-    async fn resolve_one(&self, reading: &Reading, letter: &Delivery, disposal: Disposal) -> Result<Option<Error>> {
-        if disposal == Disposal::Send
-            && let Err(refused) = self.send(&reading.place, letter).await
-        {
-            return Ok(Some(refused.permanent()));
+/// What sends letters back.
+struct Return<'a> {
+    place: &'a Place,
+    courier: &'a Courier,
+    all_groups: bool,
+}
+
+impl Return<'_> {
+    /// Returns why a letter could not be sent that is to be sent.
+    async fn send_if(&self, letter: &Delivery, disposal: Disposal) -> Option<Error> {
+        match disposal {
+            Disposal::Send => self.send(letter).await.err().map(Error::permanent),
+            _ => None,
         }
-        if disposal != Disposal::Keep {
-            let acked = reading.channel.basic_ack(letter.delivery_tag, BasicAckOptions::default()).await;
-            acked.map_err(error::lost)?;
-        }
-        Ok(None)
     }
 
-    async fn send(&self, place: &Place, letter: &Delivery) -> Result<()> {
+    async fn send(&self, letter: &Delivery) -> Result<()> {
+        let place = self.place;
         let properties = with_id(carried(&letter.properties));
         let mut table = FieldTable::default();
         let of_failure = |name: &str| FAILURE.contains(&name) || headers::BROKERS_OWN.contains(&name);
@@ -248,29 +352,13 @@ impl Pass {
 impl DeadLetterPass for Pass {
     async fn take(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>> {
         self.taken.clear();
+        let max = max.min(MOST);
         loop {
             if self.reading.is_none() && !self.open_next().await? {
                 return Ok(Vec::new());
             }
             let Some(reading) = &mut self.reading else { return Ok(Vec::new()) };
-            let letters = reading.place.letters();
-            let mut bytes = 0;
-            while self.taken.len() < max && bytes < MEMORY && reading.left > 0 {
-                let wanted = AT_ONCE.min(reading.left).min(u32::try_from(max - self.taken.len()).unwrap_or(AT_ONCE));
-                let get = |_| reading.channel.basic_get(letters.as_str().into(), BasicGetOptions::default());
-                let got = futures::future::join_all((0..wanted).map(get)).await;
-                reading.left -= wanted;
-                for got in got {
-                    match got.map_err(error::lost)? {
-                        Some(got) => {
-                            bytes += got.delivery.data.len();
-                            self.taken.push(got.delivery);
-                        }
-                        None => reading.left = 0,
-                    }
-                }
-            }
-            reading.taken += u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
+            reading.fill(&mut self.taken, max).await?;
             if !self.taken.is_empty() {
                 let place = reading.place.clone();
                 return Ok(self.taken.iter().map(|letter| self.entry(&place, letter)).collect());
@@ -280,18 +368,49 @@ impl DeadLetterPass for Pass {
     }
 
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
-        let Some(reading) = &self.reading else { return Ok(Vec::new()) };
-        let letters = self.taken.iter().zip(disposals);
-        let resolving = letters.map(|(letter, disposal)| self.resolve_one(reading, letter, *disposal));
-        let resolved: Result<Vec<Option<Error>>> = futures::future::join_all(resolving).await.into_iter().collect();
-        let resolved = resolved?;
+        let Self { reading, courier, all_groups, taken, .. } = self;
+        let Some(reading) = reading else { return Ok(Vec::new()) };
+        let Reading { place, channel, left, taken: unresolved, ahead, nothing_stays } = reading;
+        let (count, queue) = (taken.len().min(disposals.len()), place.letters());
+        let back = Return { place, courier, all_groups: *all_groups };
+        let resolving = async {
+            let mut acks = Acks { channel, nothing_stays, tags: Vec::with_capacity(ACK_EVERY) };
+            let mut answers = Vec::with_capacity(count);
+            let sending = (0..count).map(|index| back.send_if(&taken[index], disposals[index]));
+            let mut sending = stream::iter(sending).buffered(SENT_AT_ONCE);
+            while let Some(refused) = sending.next().await {
+                let index = answers.len();
+                let stays = refused.is_some() || disposals[index] == Disposal::Keep;
+                if stays {
+                    acks.stays().await?
+                } else {
+                    acks.add(taken[index].delivery_tag).await?
+                }
+                answers.push(refused);
+            }
+            acks.send().await?;
+            if count < taken.len() {
+                acks.stays().await?;
+            }
+            Ok::<_, Error>(answers)
+        };
+        let reading_ahead = async {
+            if ahead.is_empty() {
+                // what is wrong with the channel is told by whoever needs it next
+                let _ = read(channel, &queue, left, ahead, count).await;
+                ahead.len()
+            } else {
+                0
+            }
+        };
+        let (answers, read) = futures::join!(resolving, reading_ahead);
+        let answers = answers?;
         let gone =
-            resolved.iter().zip(disposals).filter(|(error, disposal)| error.is_none() && **disposal != Disposal::Keep);
-        let gone = u32::try_from(gone.count()).unwrap_or(u32::MAX);
-        if let Some(reading) = &mut self.reading {
-            reading.taken = reading.taken.saturating_sub(gone);
-        }
-        Ok(resolved)
+            |(refused, disposal): &(&Option<Error>, &Disposal)| refused.is_none() && **disposal != Disposal::Keep;
+        let gone = answers.iter().zip(disposals).filter(gone).count();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        *unresolved = (*unresolved + number(read)).saturating_sub(number(gone));
+        Ok(answers)
     }
 
     async fn close(mut self: Box<Self>) -> Result<()> {

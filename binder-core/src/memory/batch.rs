@@ -126,7 +126,17 @@ impl Batch {
     }
 
     fn extra(&self, item: &Item) -> Option<&Extra> {
-        if item.has_extra() { self.extras.get(item.place.extra as usize).map(AsRef::as_ref) } else { None }
+        self.shared_extra(item).map(AsRef::as_ref)
+    }
+
+    fn shared_extra(&self, item: &Item) -> Option<&Arc<Extra>> {
+        if item.has_extra() { self.extras.get(item.place.extra as usize) } else { None }
+    }
+
+    /// Returns an item, the segment with its bytes, and its extra.
+    pub(super) fn get(&self, index: usize) -> (&Item, &Bytes, Option<&Arc<Extra>>) {
+        let (item, segment) = self.find(index);
+        (item, segment, self.shared_extra(item))
     }
 }
 

@@ -45,9 +45,15 @@ impl Chunk {
         self.extras.clear();
     }
 
-    /// Appends a message, whose bytes go to `tail`.
+    /// Appends a message, whose bytes go to `tail`; `extra` is asked for if it needs one.
     #[inline(always)]
-    pub(super) fn push(&mut self, record: Record<'_>, tail: &mut BytesMut, now: SystemTime) {
+    pub(super) fn push(
+        &mut self,
+        record: Record<'_>,
+        tail: &mut BytesMut,
+        now: SystemTime,
+        extra: impl FnOnce() -> Arc<Extra>,
+    ) {
         let (key, payload) = (record.key.unwrap_or_default(), record.payload.unwrap_or_default());
         let wanted = key.len() + payload.len();
         if tail.capacity() - tail.len() < wanted {
@@ -62,7 +68,7 @@ impl Chunk {
         let item = record.item(place, now);
         self.items.push(item);
         if item.has_extra() {
-            self.extras.push(record.extra());
+            self.extras.push(extra());
         }
     }
 

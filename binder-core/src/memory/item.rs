@@ -65,14 +65,19 @@ impl<'a> Record<'a> {
     /// Returns a copy of what few messages have.
     #[inline(never)]
     pub(super) fn extra(&self) -> Arc<Extra> {
-        let content_type = self.content_type.filter(|known| Kind::of(known) == Kind::Other).cloned();
-        Arc::new(Extra { content_type, headers: self.headers.clone() })
+        Extra::new(self.content_type, self.headers.clone())
     }
 }
 
 static NO_HEADERS: Headers = Headers::new();
 
 impl Extra {
+    /// Creates what is kept of these headers, and of the content type if that is no [`Kind`] of its own.
+    pub(super) fn new(content_type: Option<&ContentType>, headers: Headers) -> Arc<Self> {
+        let content_type = content_type.filter(|known| Kind::of(known) == Kind::Other).cloned();
+        Arc::new(Self { content_type, headers })
+    }
+
     /// Returns the headers.
     pub(super) fn headers(&self) -> &Headers {
         &self.headers

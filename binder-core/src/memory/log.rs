@@ -9,7 +9,7 @@ use bytes::BytesMut;
 
 use super::batch::Batch;
 use super::chunk::{CHUNK, Chunk};
-use super::item::{Kind, Record};
+use super::item::{Extra, Kind, Record};
 use super::mailbox::Mailbox;
 use super::stamp;
 use crate::binder::{OutgoingBatch, SeekTo};
@@ -122,10 +122,16 @@ impl Log {
     /// Appends a message; the caller has [claimed](Self::claim_room) room, and [trims](Self::trim) afterwards.
     #[inline(always)]
     pub(super) fn append(&mut self, record: Record<'_>, now: SystemTime) {
+        self.append_with(record, now, || record.extra());
+    }
+
+    /// As [`append`](Self::append), with an extra that is there already.
+    #[inline(always)]
+    pub(super) fn append_with(&mut self, record: Record<'_>, now: SystemTime, extra: impl FnOnce() -> Arc<Extra>) {
         if self.current.len() == CHUNK {
             self.begin_chunk();
         }
-        self.current.push(record, &mut self.tail, now);
+        self.current.push(record, &mut self.tail, now, extra);
         self.end += 1;
     }
 

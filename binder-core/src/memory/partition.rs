@@ -1,11 +1,11 @@
 //! One partition of a destination.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
-use super::item::Record;
+use super::item::{Extra, Record};
 use super::lock;
 use super::log::Log;
 use super::stamp;
@@ -89,6 +89,11 @@ impl Appender<'_> {
     #[inline(always)]
     pub(super) fn append(&mut self, record: Record<'_>, now: SystemTime) {
         self.log.append(record, now);
+    }
+
+    /// Appends a message whose extra is there already; its headers are those of the record.
+    pub(super) fn append_shared(&mut self, record: Record<'_>, extra: Arc<Extra>, now: SystemTime) {
+        self.log.append_with(record, now, || extra);
     }
 
     /// Appends a batch without extras.

@@ -3,23 +3,34 @@
 //! A group's dead letters are a destination with a position of its own, up to which they are resolved. What stays is appended again behind
 //! the others, so that the position can move on.
 
+use std::future::poll_fn;
+use std::iter::Peekable;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
-use super::batch::{Batch, View};
+use super::batch::Batch;
 use super::dead_letters::{FAILURE, dead_letter_destination};
 use super::destination::Destination;
 use super::hub::Session;
-use super::item::Record;
+use super::item::{Extra, Item, Record};
+use super::partition::{Appender, Partition};
 use super::{MemoryBinder, returns};
 use crate::binder::{
-    ATTEMPTS, BatchView, ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId, Parcel,
-    Purpose, REDRIVE_COUNT,
+    ATTEMPTS, ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId, Purpose,
+    REDRIVE_COUNT,
 };
-use crate::message::{HeaderValue, Headers};
+use crate::message::{ContentType, HeaderValue, Headers, Name};
 use crate::{Error, ErrorKind, Result};
+
+/// Letters that are taken at once: more would not stay in the processor's cache.
+const MOST: usize = 256;
+
+/// Messages that are appended under one lock.
+const RUN: usize = 256;
 
 #[async_trait]
 impl DeadLetterStore for MemoryBinder {
@@ -51,7 +62,15 @@ impl DeadLetterStore for MemoryBinder {
             }
         }
         let (session, group) = (Arc::clone(session), group.into());
-        Ok(Box::new(Pass { session, group, all_groups, places, current: 0, taken: Vec::new(), _resolving: resolving }))
+        Ok(Box::new(Pass {
+            session,
+            group,
+            all_groups,
+            places,
+            current: 0,
+            taken: Batch::new(true),
+            _resolving: resolving,
+        }))
     }
 }
 
@@ -67,6 +86,13 @@ struct Place {
     end: u64,
 }
 
+impl Place {
+    fn unroutable(&self) -> Error {
+        let text = "no consumer of the group has ever read from there";
+        Error::new(ErrorKind::Unroutable, text).with_context("destination", self.target.as_str())
+    }
+}
+
 /// One way through; who resolves keeps the others waiting.
 #[derive(Debug)]
 struct Pass {
@@ -75,7 +101,7 @@ struct Pass {
     all_groups: bool,
     places: Vec<Place>,
     current: usize,
-    taken: Vec<Parcel>,
+    taken: Batch,
     _resolving: Option<OwnedMutexGuard<()>>,
 }
 
@@ -89,62 +115,164 @@ impl Pass {
                 self.current += 1;
                 continue;
             }
-            let mut batch = Batch::new(true);
             let partition = place.letters.partition(place.partition);
             let mut log = partition.lock();
             place.position = place.position.max(log.first());
-            batch.begin(LaneId(0), place.position, place.letters.name(), place.partition);
-            place.position += log.read(place.position, max.min(left), &mut batch) as u64;
-            let view = View(&batch);
-            self.taken = (0..batch.len()).map(|index| view.detach(index, &mut Default::default())).collect();
+            self.taken.begin(LaneId(0), place.position, place.letters.name(), place.partition);
+            place.position += log.read(place.position, max.min(left).min(MOST), &mut self.taken) as u64;
             return;
         }
     }
 
-    fn entry(&self, parcel: &Parcel) -> Option<DeadLetterEntry> {
-        let place = self.places.get(self.current)?;
-        let headers = &parcel.headers;
-        let number = |name: &str| headers.get(name).and_then(HeaderValue::as_i64);
+    fn letter(&self, index: usize) -> Letter<'_> {
+        let (item, segment, extra) = self.taken.get(index);
+        Letter { item, segment, extra }
+    }
+
+    fn entry(&self, place: &Place, letter: &Letter<'_>) -> DeadLetterEntry {
+        let told = Told::by(letter.headers());
         let mut entry = DeadLetterEntry::new(Arc::clone(&place.source), Arc::clone(&self.group));
-        entry.partition = number("x-original-partition").and_then(|number| number.try_into().ok());
-        entry.offset = number("x-original-offset").and_then(|number| number.try_into().ok());
-        entry.timestamp = number("x-original-timestamp").and_then(returns::time);
-        entry.attempts = number(ATTEMPTS).and_then(|number| number.try_into().ok());
-        entry.reason = headers.get("x-exception-message").map(HeaderValue::to_text);
-        entry.redriven = number(REDRIVE_COUNT).and_then(|number| number.try_into().ok()).unwrap_or(0);
-        entry.key.clone_from(&parcel.key);
-        entry.headers = without_failure(headers);
-        entry.payload.clone_from(&parcel.payload);
-        Some(entry)
+        entry.partition = told.partition;
+        entry.offset = told.offset;
+        entry.timestamp = told.timestamp;
+        entry.attempts = told.attempts;
+        entry.reason = told.reason.map(HeaderValue::to_text);
+        entry.redriven = told.redriven;
+        entry.key = letter.item.key_bytes(letter.segment);
+        entry.headers = without_failure(letter.headers()).collect();
+        entry.payload = letter.item.payload_bytes(letter.segment);
+        entry
     }
 
-    async fn send(&self, place: &Place, parcel: &Parcel) -> Result<()> {
-        let Some(target) = self.session.hub.find(&place.target) else {
-            let text = "no consumer of the group has ever read from there";
-            return Err(Error::new(ErrorKind::Unroutable, text).with_context("destination", place.target.as_str()));
-        };
-        let entry = self.entry(parcel).ok_or_else(|| Error::new(ErrorKind::Unexpected, "no letter was taken"))?;
-        let mut headers = entry.headers;
-        headers.set(REDRIVE_COUNT, HeaderValue::I64(i64::from(entry.redriven) + 1));
+    /// Returns a letter as it goes back, without what made it one.
+    fn returning<'a>(&self, letter: Letter<'a>, partitions: u32) -> Again<'a> {
+        let told = Told::by(letter.headers());
+        let kept = without_failure(letter.headers()).filter(|(name, _)| *name != REDRIVE_COUNT);
+        let mut headers: Headers = kept.collect();
+        headers.append(REDRIVE_COUNT, HeaderValue::I64(i64::from(told.redriven) + 1));
         if !self.all_groups {
-            headers = returns::with_origin(headers, entry.partition, entry.offset, entry.timestamp);
+            headers = returns::with_origin(headers, told.partition, told.offset, told.timestamp);
         }
-        returns::append(&self.session, &target, entry.partition, record(parcel, &headers)).await
+        let content_type = letter.content_type();
+        let extra = Extra::new(content_type.as_ref(), headers);
+        let partition = told.partition.filter(|partition| *partition < partitions).unwrap_or(0);
+        Again { partition, letter, content_type, extra }
     }
 }
 
-fn record<'a>(parcel: &'a Parcel, headers: &'a Headers) -> Record<'a> {
-    Record {
-        payload: parcel.payload.as_deref(),
-        key: parcel.key.as_deref(),
-        content_type: parcel.content_type.as_ref(),
-        headers,
+/// What headers tell of a letter.
+#[derive(Default)]
+struct Told<'a> {
+    partition: Option<u32>,
+    offset: Option<u64>,
+    timestamp: Option<SystemTime>,
+    attempts: Option<u32>,
+    reason: Option<&'a HeaderValue>,
+    redriven: u32,
+}
+
+impl<'a> Told<'a> {
+    /// Reads them once; of two of one name the last counts.
+    fn by(headers: &'a Headers) -> Self {
+        let mut told = Self::default();
+        for (name, value) in headers.iter() {
+            let number = || value.as_i64();
+            match name {
+                "x-original-partition" => told.partition = number().and_then(|number| number.try_into().ok()),
+                "x-original-offset" => told.offset = number().and_then(|number| number.try_into().ok()),
+                "x-original-timestamp" => told.timestamp = number().and_then(returns::time),
+                ATTEMPTS => told.attempts = number().and_then(|number| number.try_into().ok()),
+                "x-exception-message" => told.reason = Some(value),
+                REDRIVE_COUNT => told.redriven = number().and_then(|number| number.try_into().ok()).unwrap_or(0),
+                _ => {}
+            }
+        }
+        told
     }
 }
 
-fn without_failure(headers: &Headers) -> Headers {
+fn without_failure(headers: &Headers) -> impl Iterator<Item = (Name, HeaderValue)> {
     let kept = headers.iter().filter(|(name, _)| !FAILURE.contains(name));
-    kept.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    kept.map(|(name, value)| (name.to_owned().into(), value.clone()))
+}
+
+/// A letter that was taken.
+#[derive(Clone, Copy)]
+struct Letter<'a> {
+    item: &'a Item,
+    segment: &'a Bytes,
+    extra: Option<&'a Arc<Extra>>,
+}
+
+static NO_HEADERS: Headers = Headers::new();
+
+impl<'a> Letter<'a> {
+    fn headers(&self) -> &'a Headers {
+        self.extra.map_or(&NO_HEADERS, |extra| extra.headers())
+    }
+
+    fn content_type(&self) -> Option<ContentType> {
+        self.item.content_type(|| self.extra.map(AsRef::as_ref))
+    }
+
+    /// As it is, to be appended again.
+    fn staying(self, partition: u32) -> Again<'a> {
+        let content_type = self.content_type();
+        let extra = self.extra.map_or_else(|| Extra::new(content_type.as_ref(), Headers::new()), Arc::clone);
+        Again { partition, letter: self, content_type, extra }
+    }
+}
+
+/// A letter on its way into a log; its bytes are copied, its extra is not.
+struct Again<'a> {
+    partition: u32,
+    letter: Letter<'a>,
+    content_type: Option<ContentType>,
+    extra: Arc<Extra>,
+}
+
+impl Again<'_> {
+    fn append(self, log: &mut Appender<'_>, now: SystemTime) {
+        let record = Record {
+            payload: self.letter.item.payload(self.letter.segment),
+            key: self.letter.item.key(self.letter.segment),
+            content_type: self.content_type.as_ref(),
+            headers: self.extra.headers(),
+        };
+        log.append_shared(record, Arc::clone(&self.extra), now);
+    }
+}
+
+/// Appends messages in their order, when there is room for them.
+async fn append_all<'a>(
+    session: &Session,
+    destination: &Destination,
+    messages: impl Iterator<Item = Again<'a>> + Send,
+) -> Result<()> {
+    let mut messages = messages.peekable();
+    while let Some(next) = messages.peek() {
+        session.check_open()?;
+        let partition = destination.partition(next.partition);
+        if append_run(partition, &mut messages) == 0 {
+            poll_fn(|context| partition.poll_room(context, || session.check_open())).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends those that come next and belong to a partition, under one lock, as far as there is room; returns how many.
+fn append_run<'a>(partition: &Partition, messages: &mut Peekable<impl Iterator<Item = Again<'a>>>) -> usize {
+    let now = SystemTime::now();
+    let mut log = partition.appender();
+    let mut count = 0;
+    while count < RUN
+        && let Some(message) = messages.next_if(|message| message.partition == partition.index() && log.claim_room(1))
+    {
+        message.append(&mut log, now);
+        count += 1;
+    }
+    log.publish();
+    count
 }
 
 #[async_trait]
@@ -152,26 +280,30 @@ impl DeadLetterPass for Pass {
     async fn take(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>> {
         self.session.check_open()?;
         self.read(max);
-        Ok(self.taken.iter().filter_map(|parcel| self.entry(parcel)).collect())
+        let Some(place) = self.places.get(self.current) else { return Ok(Vec::new()) };
+        Ok((0..self.taken.len()).map(|index| self.entry(place, &self.letter(index))).collect())
     }
 
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
         let Some(place) = self.places.get(self.current) else { return Ok(Vec::new()) };
-        let mut answers = Vec::with_capacity(self.taken.len());
-        for (parcel, disposal) in self.taken.iter().zip(disposals) {
-            let sent = match disposal {
-                Disposal::Send => self.send(place, parcel).await,
-                Disposal::Keep | Disposal::Discard => Ok(()),
-            };
-            answers.push(sent.err());
+        let session = &self.session;
+        let target = session.hub.find(&place.target);
+        let refuse = |disposal: &Disposal| match (disposal, &target) {
+            (Disposal::Send, None) => Some(place.unroutable()),
+            _ => None,
+        };
+        let count = disposals.len().min(self.taken.len());
+        let answers: Vec<_> = disposals[..count].iter().map(refuse).collect();
+        if let Some(target) = &target {
+            let partitions = target.count();
+            let returning = |index| self.returning(self.letter(index), partitions);
+            let sent = (0..count).filter(|index| disposals[*index] == Disposal::Send).map(returning);
+            append_all(session, target, sent).await?;
         }
-        for ((parcel, disposal), refused) in self.taken.iter().zip(disposals).zip(&answers) {
-            if *disposal == Disposal::Keep || refused.is_some() {
-                let record = record(parcel, &parcel.headers);
-                returns::append(&self.session, &place.letters, Some(place.partition), record).await?;
-            }
-        }
-        self.session.hub.set_resolved(place.letters.name(), place.partition, place.position);
+        let stays = |index: &usize| disposals[*index] == Disposal::Keep || answers[*index].is_some();
+        let staying = |index| self.letter(index).staying(place.partition);
+        append_all(session, &place.letters, (0..count).filter(stays).map(staying)).await?;
+        session.hub.set_resolved(place.letters.name(), place.partition, place.position);
         Ok(answers)
     }
 

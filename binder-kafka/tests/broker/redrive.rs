@@ -216,7 +216,8 @@ async fn a_dropped_redrive_sends_the_rest_the_next_time() {
     let texts = dead(&topic, 350).await;
     let (app, _) = application(&topic, "").await;
     let back = format!("retry.{topic}.g");
-    // letters are resolved by the hundred: the first are sent when the second are looked at
+    // the first hundred are sent when the second are looked at
+    let letters = app.dead_letters("input").expect("it has some").batch_size(100);
     let second = Arc::new(tokio::sync::Notify::new());
     let looked_at = Arc::clone(&second);
     let tell = move |letter: &DeadLetterEntry| {
@@ -227,7 +228,7 @@ async fn a_dropped_redrive_sends_the_rest_the_next_time() {
     };
     tokio::select! {
         biased;
-        report = app.dead_letters("input").expect("it has some").redrive().only(tell).run() => panic!("its end: {report:?}"),
+        report = letters.redrive().only(tell).run() => panic!("its end: {report:?}"),
         () = second.notified() => {}
     }
     let report = app.dead_letters("input").expect("it has some").redrive().run().await.expect("sent");

@@ -243,7 +243,7 @@ async fn a_dropped_redrive_sends_the_rest_the_next_time(broker: Broker) {
     let raw = broker.raw().await;
     let (queue, letters) = (format!("{destination}.g"), format!("{destination}.g.dlq"));
     let (app, _) = application(&broker, &destination, "").await;
-    let redriving = app.dead_letters("input").expect("it has some").redrive().run();
+    let redriving = app.dead_letters("input").expect("it has some").batch_size(100).redrive().run();
     let some_sent = raw.wait_for(&queue, |seen| seen.is_some_and(|(count, _)| count > 0));
     tokio::select! {
         biased;
