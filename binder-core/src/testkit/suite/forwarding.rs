@@ -69,6 +69,12 @@ impl Consumer for Recorder {
         Ok(())
     }
 
+    fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {
+        assert_eq!((lanes, hold), (&[LaneId(6)][..], true));
+        self.note("hold");
+        Ok(true)
+    }
+
     fn seek(&mut self, partition: Option<u32>, to: SeekTo) -> Result<Vec<LaneId>> {
         assert_eq!((partition, to), (Some(1), SeekTo::Offset(7)));
         self.note("seek");
@@ -170,6 +176,7 @@ fn arrived(mut consumer: Box<dyn Consumer>, calls: &Calls) -> BTreeSet<&'static 
     consumer.release(&[]).now_or_never().expect("at once").expect("released");
     consumer.pause().expect("paused");
     consumer.resume().expect("resumed");
+    assert!(consumer.hold(&[LaneId(6)], true).expect("held"), "the answer comes back");
     assert_eq!(consumer.seek(Some(1), SeekTo::Offset(7)).expect("moved"), [LaneId(4)]);
     let transaction = ConsumerTransaction::new(&[], &[], &[(LaneId(1), 2)]);
     consumer.commit(transaction).now_or_never().expect("at once").expect("committed");
@@ -179,11 +186,12 @@ fn arrived(mut consumer: Box<dyn Consumer>, calls: &Calls) -> BTreeSet<&'static 
     lock(calls).clone()
 }
 
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "close",
     "commit",
     "dead_letters",
     "default_prefetch",
+    "hold",
     "pause",
     "recv_many",
     "release",
