@@ -1,6 +1,7 @@
 //! The receive loop against a scripted consumer: what is settled, when, and what is told to the binder.
 
 mod batches;
+mod committing;
 mod holding;
 mod properties;
 
@@ -26,8 +27,8 @@ use super::runner::{Look, Runner};
 use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
 use crate::binder::{
-    BatchView, Consumer, ConsumerBinding, DeadLetter, DeadLetterSink, DelaySink, LaneId, Metadata, Parcel, Received,
-    Status, Token,
+    BatchView, CommitError, Consumer, ConsumerBinding, ConsumerTransaction, DeadLetter, DeadLetterSink, DelaySink,
+    LaneId, Metadata, Parcel, Received, Status, Token,
 };
 use crate::config::{Backoff, BreakerProperties, ConsumerProperties, Ordering, RetryMode};
 use crate::handler::{DeliveryRef, HandlerError, Verdict};
@@ -53,6 +54,7 @@ enum Told {
     Settle(u32, u64),
     Apart(u32, Vec<u64>),
     Release(Vec<u32>),
+    Commit(Vec<(u32, u64)>),
     Hold(Vec<u32>),
     GoOn(Vec<u32>),
     Pause,
@@ -198,6 +200,12 @@ impl Consumer for Scripted {
         self.paused = false;
         self.shared.tell(Told::Resume);
         Ok(())
+    }
+
+    /// Never comes back.
+    fn commit<'a>(&'a mut self, transaction: ConsumerTransaction<'a>) -> BoxFuture<'a, Result<(), CommitError>> {
+        self.shared.tell(Told::Commit(transaction.positions.iter().map(|(lane, last)| (lane.0, *last)).collect()));
+        std::future::pending().boxed()
     }
 
     fn hold(&mut self, lanes: &[LaneId], hold: bool) -> Result<bool> {

@@ -1,6 +1,7 @@
 //! The receive loop of an input whose messages are settled by transactions.
 
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -106,12 +107,9 @@ where
     Fut: Future<Output = Verdict> + Send,
 {
     async fn run(mut self) -> Result<()> {
-        let patience = loop {
-            if let Command::Stop(patience) = self.turn().await? {
-                break patience;
-            }
-        };
-        let deadline = Instant::now() + patience;
+        let mut deadline = None;
+        while self.turn_until(&mut deadline).await? {}
+        let deadline = deadline.unwrap_or_else(Instant::now);
         self.drain(deadline).await?;
         let close = tokio::time::timeout_at(deadline + Duration::from_secs(1), self.consumer.close());
         let closed = close.await.unwrap_or_else(|_| {
@@ -120,6 +118,28 @@ where
         });
         self.assigned.remove_all();
         closed
+    }
+
+    /// Takes a turn; returns whether to go on. A commit that the broker does not answer is not waited for longer than a stop may take.
+    async fn turn_until(&mut self, deadline: &mut Option<Instant>) -> Result<bool> {
+        let mut control = self.control.clone();
+        let mut turn = pin!(self.turn());
+        loop {
+            tokio::select! {
+                biased;
+                command = &mut turn => {
+                    let Command::Stop(patience) = command? else { return Ok(deadline.is_none()) };
+                    deadline.get_or_insert_with(|| Instant::now() + patience);
+                    return Ok(false);
+                }
+                Ok(stop) = control.wait_for(|command| matches!(command, Command::Stop(_))), if deadline.is_none() => {
+                    if let Command::Stop(patience) = *stop {
+                        *deadline = Some(Instant::now() + patience);
+                    }
+                }
+                () = sleep_until(*deadline) => return Ok(false),
+            }
+        }
     }
 
     /// One turn: start what can be started, commit a batch that is done, take the next one, else wait for what comes first.
