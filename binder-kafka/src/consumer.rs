@@ -120,8 +120,24 @@ impl KafkaConsumer {
         if revoking && self.client.assignment_lost() {
             let list = lock(&group.lanes).lose_revoked();
             give_up(group, &*self.client, &list);
+        } else if revoking {
+            self.give_up_released();
         }
         Ok(self.news())
+    }
+
+    /// Gives partitions back that waited for the end of a seek.
+    #[cold]
+    fn give_up_released(&self) {
+        let given = lock(&self.group().lanes).take_released();
+        self.give_up(given);
+    }
+
+    fn give_up(&self, given: Option<TopicPartitionList>) {
+        if let Some(list) = given {
+            // the client commits what is stored before the broker hands the partitions on
+            give_up(self.group(), &*self.client, &list);
+        }
     }
 
     fn news(&self) -> Option<Received<'static>> {
@@ -403,12 +419,8 @@ impl Consumer for KafkaConsumer {
     fn release<'a>(&'a mut self, lanes: &'a [LaneId]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             self.store_settled();
-            let group = self.group();
-            let given = lock(&group.lanes).release(lanes);
-            if let Some(list) = given {
-                // the client commits what is stored before the broker hands the partitions on
-                give_up(group, &*self.client, &list);
-            }
+            let given = lock(&self.group().lanes).release(lanes);
+            self.give_up(given);
             Ok(())
         })
     }

@@ -57,6 +57,8 @@ pub(crate) struct Lane {
     stored: bool,
     state: State,
     seeking: Seeking,
+    /// Whether a new position is being committed: the partition can't be given up before that is decided.
+    moving: bool,
 }
 
 impl Lane {
@@ -209,8 +211,14 @@ impl Lanes {
                 lane.state = State::Released;
             }
         }
+        self.take_released()
+    }
+
+    /// Returns the partitions that are to be given up, when core and the seeks are done with all of them.
+    pub(crate) fn take_released(&mut self) -> Option<TopicPartitionList> {
         let released = self.live.iter().any(|lane| lane.state == State::Released);
-        let waiting = self.live.iter().any(|lane| lane.state == State::Revoked);
+        let is_waited_for = |lane: &Lane| lane.state == State::Revoked || lane.state == State::Released && lane.moving;
+        let waiting = self.live.iter().any(is_waited_for);
         (released && !waiting).then(|| {
             self.give_up_seeks(|lane| lane.state == State::Released);
             self.remove(|lane| lane.state == State::Released).1
@@ -292,7 +300,17 @@ impl Lanes {
         self.last += 1;
         let (id, state) = (LaneId(self.last), State::Held);
         let assignment = Assignment::new(id, Arc::clone(&topic), u32::try_from(partition).ok());
-        self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state, seeking: Seeking::No });
+        self.live.push(Lane {
+            id,
+            topic,
+            partition,
+            next: 0,
+            settled: 0,
+            stored: true,
+            state,
+            seeking: Seeking::No,
+            moving: false,
+        });
         assignment
     }
 
@@ -368,18 +386,28 @@ impl Lanes {
         self.live.iter().filter_map(asked).collect()
     }
 
-    /// Returns those of `found` whose lane is still there.
-    pub(crate) fn still_held(&mut self, asked: &[Sought], found: &TopicPartitionList) -> TopicPartitionList {
+    /// Returns those of `found` whose lane is held, and not to be given back. They are held until [`end_move`](Self::end_move).
+    pub(crate) fn begin_move(&mut self, asked: &[Sought], found: &TopicPartitionList) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for sought in asked {
             if let Some(element) = found.find_partition(&sought.topic, sought.partition)
-                && self.by_id(sought.lane).is_some()
+                && let Some(lane) = self.by_id(sought.lane).filter(|lane| lane.state == State::Held)
             {
+                lane.moving = true;
                 // fails for offsets that are no offsets only
                 let _ = list.add_partition_offset(&sought.topic, sought.partition, element.offset());
             }
         }
         list
+    }
+
+    /// The new positions are committed, or are not.
+    pub(crate) fn end_move(&mut self, asked: &[Sought]) {
+        for sought in asked {
+            if let Some(lane) = self.by_id(sought.lane) {
+                lane.moving = false;
+            }
+        }
     }
 
     /// Notes where lanes begin; the broker knows it.
@@ -506,6 +534,35 @@ mod tests {
         assert!(!lanes.settle(LaneId(1), 16), "nothing is settled after the release");
         assert_eq!(lanes.release(&[LaneId(2)]).map(|list| list.count()), Some(2));
         assert!(lanes.release(&[LaneId(1), LaneId(2)]).is_none() && !lanes.is_revoking());
+    }
+
+    #[test]
+    fn a_partition_whose_new_position_is_being_committed_is_kept_until_that_is_decided() {
+        let mut lanes = lanes(2);
+        lanes.seek(Some(0), SeekTo::Beginning).expect("it holds it");
+        let asked = lanes.asked();
+        let mut found = TopicPartitionList::new();
+        found.add_partition_offset("t", 0, Offset::Offset(5)).expect("an offset");
+        assert_eq!(lanes.begin_move(&asked, &found).count(), 1);
+        let list = lanes.partitions();
+        lanes.revoke(&list);
+        assert!(lanes.release(&[LaneId(2), LaneId(3)]).is_none(), "another member would read on from the old position");
+        lanes.note_found(&asked, &found);
+        lanes.end_move(&asked);
+        assert_eq!(lanes.take_released().map(|list| list.count()), Some(2));
+    }
+
+    #[test]
+    fn a_partition_that_is_to_be_given_back_is_not_moved() {
+        let mut lanes = lanes(1);
+        lanes.seek(Some(0), SeekTo::Beginning).expect("it holds it");
+        let asked = lanes.asked();
+        let mut found = TopicPartitionList::new();
+        found.add_partition_offset("t", 0, Offset::Offset(5)).expect("an offset");
+        let list = lanes.partitions();
+        lanes.revoke(&list);
+        assert_eq!(lanes.begin_move(&asked, &found).count(), 0);
+        assert!(lanes.release(&[LaneId(2)]).is_some());
     }
 
     #[test]

@@ -97,6 +97,8 @@ fn search(client: &Weak<StreamConsumer<Group>>) {
         match find_and_commit(&client, &asked) {
             Ok(()) => group.sought.notify_one(),
             Err(cause) => {
+                // a partition may wait for this to be given back
+                group.sought.notify_one();
                 tracing::warn!(link = ?group.link, "the position to seek to is not committed yet: {cause}");
                 drop(client);
                 std::thread::sleep(PAUSE);
@@ -113,17 +115,26 @@ pub(crate) fn find_and_commit(client: &StreamConsumer<Group>, asked: &[Sought]) 
         list.add_partition_offset(&sought.topic, sought.partition, offset)?;
     }
     let group = client.context();
-    // a partition that has gone meanwhile is no longer ours to commit
-    let list = lock(&group.lanes).still_held(asked, &list);
-    if list.count() > 0 {
-        if group.stores {
-            // what was stored before would be committed again by the client's timer
-            client.store_offsets(&list)?;
-        }
-        client.commit(&list, CommitMode::Sync)?;
-        lock(&group.lanes).note_found(asked, &list);
+    // a partition that is gone, or about to go, is no longer ours to commit
+    let list = lock(&group.lanes).begin_move(asked, &list);
+    if list.count() == 0 {
+        return Ok(());
     }
-    Ok(())
+    let committed = commit(client, &list);
+    let mut lanes = lock(&group.lanes);
+    if committed.is_ok() {
+        lanes.note_found(asked, &list);
+    }
+    lanes.end_move(asked);
+    committed
+}
+
+fn commit(client: &StreamConsumer<Group>, list: &TopicPartitionList) -> KafkaResult<()> {
+    if client.context().stores {
+        // what was stored before would be committed again by the client's timer
+        client.store_offsets(list)?;
+    }
+    client.commit(list, CommitMode::Sync)
 }
 
 fn find(client: &StreamConsumer<Group>, sought: &Sought) -> KafkaResult<i64> {
