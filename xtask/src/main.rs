@@ -7,6 +7,8 @@ mod brokers;
 mod conformance;
 mod demo;
 mod error;
+#[cfg(test)]
+mod guide;
 mod project;
 mod run;
 mod signals;

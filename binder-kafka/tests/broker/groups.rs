@@ -14,6 +14,7 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("a_named_group_resumes_behind_what_is_settled", ready, a_named_group_resumes_behind_what_is_settled),
         case("what_is_unsettled_comes_again_after_a_drop", ready, what_is_unsettled_comes_again_after_a_drop),
         case("what_is_settled_is_committed_while_running", ready, what_is_settled_is_committed_while_running),
+        case("settling_alone_commits_nothing", ready, settling_alone_commits_nothing),
         case("a_count_commits_before_the_interval", ready, a_count_commits_before_the_interval),
         case(
             "an_anonymous_group_gets_what_comes_after_its_bind",
@@ -88,6 +89,24 @@ async fn what_is_settled_is_committed_while_running() {
     settle(&mut receiver, parcels[2].token);
     assert!(receiver.try_recv_many(1).unwrap().is_none(), "stores what is settled");
     until("the commit", || async { committed(&topic, &topic, 0).await == Some(3) }).await;
+}
+
+/// A request for each message would be the price of its handling.
+async fn settling_alone_commits_nothing() {
+    let (binder, topic) = (binder(), unique("each"));
+    let sender = producer(&binder, &topic, 1).await;
+    let mut binding = input(&topic, Some(&topic));
+    binding.section = section(json!({ "commit-interval": "1h", "commit-count": 0 }));
+    let mut receiver = binder.bind_consumer(&binding).await.unwrap();
+    for number in 0..20 {
+        send_all(&*sender, vec![number.to_string()]).await;
+        let parcel = receive(&mut receiver, 1).await.remove(0);
+        settle(&mut receiver, parcel.token);
+        assert!(receiver.try_recv_many(1).unwrap().is_none());
+    }
+    assert_eq!(committed(&topic, &topic, 0).await, None);
+    receiver.close().await.expect("closed");
+    assert_eq!(committed(&topic, &topic, 0).await, Some(20));
 }
 
 async fn a_count_commits_before_the_interval() {

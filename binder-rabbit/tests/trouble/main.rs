@@ -28,6 +28,7 @@ fn main() {
             a_broker_that_loses_patience_delivers_again,
             a_handler_that_outlasts_the_broker_loses_nothing,
             sends_wait_while_the_broker_is_low_on_memory,
+            a_thousand_sends_need_one_channel,
         ],
     );
 }
@@ -38,10 +39,11 @@ const USUAL_TICK: &str = "application:set_env(rabbit, channel_tick_interval, 600
 const IMPATIENT: &str = "application:set_env(rabbit, consumer_timeout, 1000).";
 const PATIENT: &str = "application:set_env(rabbit, consumer_timeout, 1800000).";
 
-async fn ctl(arguments: &[&str]) {
+async fn ctl(arguments: &[&str]) -> String {
     let program = std::env::var("RABBIT_CTL").expect("checked by run");
     let done = Command::new(program).args(arguments).output().await.expect("the program is there");
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
 /// Runs a part of a case and sets the broker back, also if the part fails.
@@ -194,4 +196,19 @@ async fn sends_wait_while_the_broker_is_low_on_memory(broker: Broker) {
     let received = texts(&receive(&mut *consumer, 5).await);
     let received = count(&received);
     assert!(["3", "4", "waits", "is late", "after"].iter().all(|text| received.contains_key(text)), "{received:?}");
+}
+
+async fn a_thousand_sends_need_one_channel(broker: Broker) {
+    let own = name("connection");
+    let binder = broker.binder_with(serde_json::json!({ "connection-name": own }));
+    let producer = producer(&binder, &name("channel")).await;
+    let channels = || async {
+        let listed = ctl(&["list_connections", "client_properties", "channels", "--quiet"]).await;
+        let line =
+            listed.lines().find(|line| line.contains(&format!("{own}.publish"))).expect("the connection").to_owned();
+        line.rsplit('\t').next().map(str::to_owned)
+    };
+    let before = channels().await;
+    assert!(send_all(&*producer, &numbers(1000)).await.iter().all(Result::is_ok));
+    assert_eq!((before, channels().await), (Some("1".to_owned()), Some("1".to_owned())));
 }
