@@ -201,7 +201,9 @@ async fn sends_wait_while_the_broker_is_low_on_memory(broker: Broker) {
 async fn a_thousand_sends_need_one_channel(broker: Broker) {
     let own = name("connection");
     let binder = broker.binder_with(serde_json::json!({ "connection-name": own }));
-    let producer = producer(&binder, &name("channel")).await;
+    let destination = name("channel");
+    let _taker = consumer(&binder, &destination, Some("g")).await;
+    let producer = producer(&binder, &destination).await;
     let channels = || async {
         let listed = ctl(&["list_connections", "client_properties", "channels", "--quiet"]).await;
         let line =
