@@ -74,6 +74,33 @@ where
 }
 // ANCHOR_END: generic
 
+// ANCHOR: pull
+/// Pulls deliveries and settles them by hand.
+async fn pull(mut orders: Input<Order>) -> binder_core::Result<()> {
+    while let Some(order) = orders.recv().await? {
+        match order.payload() {
+            Some(payload) if payload.id > 0 => order.settle().await?,
+            _ => order.reject(HandlerError::permanent(std::io::Error::other("no order"))).await?,
+        }
+    }
+    Ok(())
+}
+// ANCHOR_END: pull
+
+// ANCHOR: send
+async fn send(audit: &Output<Order>, order: &Order, many: &[Order]) -> binder_core::Result<()> {
+    audit.send(order).await?;
+    audit.message(order).key("customer-1").header("tenant", "t1").send().await?;
+    audit.to("audit.europe").send(order).await?;
+    if let Err(error) = audit.send_all(many).await {
+        for (index, reason) in error.failures() {
+            eprintln!("{index}: {reason}");
+        }
+    }
+    audit.tombstone().key("customer-1").send().await
+}
+// ANCHOR_END: send
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> binder_core::Result<()> {
     // ANCHOR: application
@@ -99,5 +126,6 @@ async fn main() -> binder_core::Result<()> {
     ticks.supply(source.output, every(Duration::from_secs(1), tick)).await?;
     // ANCHOR_END: supplier
 
+    let _ = (pull, send);
     app.run_until(async {}).await
 }
