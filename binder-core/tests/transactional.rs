@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use binder_core::Result;
 use binder_core::config::Config;
 use binder_core::memory::MemoryBinder;
 use binder_core::message::Message;
 use binder_core::prelude::*;
+use binder_core::{BindingState, Result};
 use tokio::sync::Semaphore;
 
 #[derive(Debug, Binding)]
@@ -271,4 +271,26 @@ fn contradictions_are_refused_at_bind() {
     assert!(error.contains("`transactional` needs a `group`"), "{error}");
     let error = refused("group: g, consumer: { transactional: true, retry: delayed, ordering: none }");
     assert!(error.contains("`transactional` needs `retry: in-place`"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_finds_no_room_is_told() {
+    let memory = MemoryBinder::with_retention(4);
+    // the invoices go where the orders come from, which is full of what is not settled
+    let app = application(&memory, "max-attempts: 1", "invoices: { destination: orders }, audit: {}");
+    let channels = app.bind::<Channels>().await.expect("it binds");
+    let sent = |text: String| async move { text };
+    app.process(channels.orders, channels.invoices, sent).await.expect("a handler");
+    app.start().await.expect("it starts");
+    app.ready(Duration::from_secs(5)).await.expect("ready");
+    publish(&memory, &["1", "2", "3", "4"]);
+    let degraded =
+        |app: &Application| matches!(&app.states()["orders"], BindingState::Degraded(why) if why.contains("full"));
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while !degraded(&app) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{:?}", app.states()));
+    app.abort();
 }

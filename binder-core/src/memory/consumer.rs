@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -26,6 +27,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// Unsettled deliveries per partition unless the configuration says it; Kafka's number.
 const PREFETCH: u32 = 10_000;
+
+/// How long a transaction waits for room before it is tried again, and the binding says so.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A partition while it is this consumer's.
 #[derive(Debug)]
@@ -394,7 +398,14 @@ impl Consumer for MemoryConsumer {
                 true => self.check_open(),
                 false => Err(Error::new(ErrorKind::Refused, "a partition is no longer this member's").retryable()),
             };
-            transaction::append(&self.session, transaction.parts, &letters, holds).await?;
+            let append = transaction::append(&self.session, transaction.parts, &letters, holds);
+            // what it waits for may be its own: a partition that only this input drains
+            let Ok(appended) = tokio::time::timeout(ROOM_PATIENCE, append).await else {
+                let error =
+                    Error::new(ErrorKind::Timeout, "a partition that the transaction writes to is full").retryable();
+                return Err(CommitError::Aborted(error));
+            };
+            appended?;
             let mut positions = transaction.positions.iter();
             positions.try_for_each(|(lane, sequence)| self.settle(*lane, *sequence)).map_err(CommitError::Aborted)
         })
