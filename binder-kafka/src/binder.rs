@@ -192,6 +192,9 @@ impl KafkaBinder {
             let client = subscribed(&config, &link, lanes, &destinations.chain(returns).collect::<Vec<_>>())?;
             Box::new(consumer(client, topics.returns, dead_letters, transactor))
         };
+        if config.get("statistics.interval.ms") != Some("0") {
+            link.tells();
+        }
         link.up();
         Ok(opened)
     }

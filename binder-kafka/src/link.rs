@@ -1,19 +1,18 @@
 //! What a client says of its connection, and where that is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 #[cfg(feature = "tls")]
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
-#[cfg(feature = "tls")]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use binder_core::Error;
 use binder_core::binder::{BinderHealth, Status};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -25,6 +24,12 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long such a question waits for its answer.
 pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a client of an input tells when a broker answered last.
+pub(crate) const TELLS_EVERY: &str = "5000";
+
+/// How long no broker may answer before the connection counts as lost. An input asks its brokers all the time, at the latest by a heartbeat.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// How long the meaning of a failed handshake is believed.
 #[cfg(feature = "tls")]
@@ -129,6 +134,10 @@ struct Inner {
     #[cfg(feature = "tls")]
     looked: Condvar,
     probe: OnceLock<Probe>,
+    /// When a broker answered last.
+    heard: Arc<Mutex<Option<Instant>>>,
+    /// Whether that is too long ago. What the client still holds says nothing then.
+    silent: AtomicBool,
     runtime: Handle,
 }
 
@@ -147,6 +156,8 @@ impl Link {
             #[cfg(feature = "tls")]
             looked: Condvar::new(),
             probe: OnceLock::new(),
+            heard: Arc::default(),
+            silent: AtomicBool::new(false),
             runtime: Handle::current(),
         }))
     }
@@ -172,9 +183,42 @@ impl Link {
         lock(&self.0.reason).clone()
     }
 
+    /// Has the binding tell when a broker answered last; one has just done so.
+    pub(crate) fn tells(&self) {
+        self.heard(Duration::ZERO);
+        if let Some(status) = &self.0.status {
+            let heard = Arc::clone(&self.0.heard);
+            status.hears(move || lock(&heard).map(|at| at.elapsed()));
+        }
+    }
+
+    /// Notes how long ago a broker has answered; the binding works, or no more.
+    pub(crate) fn heard(&self, ago: Duration) {
+        let silence = {
+            let mut heard = lock(&self.0.heard);
+            *heard = (*heard).max(Instant::now().checked_sub(ago));
+            heard.map_or(Duration::ZERO, |at| at.elapsed())
+        };
+        if silence <= SILENCE {
+            self.0.silent.store(false, SeqCst);
+            self.worked();
+        } else if !self.0.silent.swap(true, SeqCst) && !self.is_down() {
+            self.lost(format!("no broker has answered for {} s", silence.as_secs()));
+        }
+    }
+
+    /// Takes what the client tells of itself from time to time.
+    #[cold]
+    pub(crate) fn on_statistics(&self, told: &[u8]) {
+        match serde_json::from_slice::<Statistics>(told) {
+            Ok(told) => self.heard(told.silence().unwrap_or(Duration::MAX)),
+            Err(cause) => tracing::debug!(link = ?self, "the client's statistics can't be read: {cause}"),
+        }
+    }
+
     /// Notes that a broker has answered. Cheap while all is well.
     pub(crate) fn worked(&self) {
-        if self.0.down.load(SeqCst) && self.0.down.swap(false, SeqCst) {
+        if self.0.down.load(SeqCst) && !self.0.silent.load(SeqCst) && self.0.down.swap(false, SeqCst) {
             tracing::info!(binder = %self.0.binder, channel = %self.0.channel, "connected to Kafka again");
             self.up();
         }
@@ -327,12 +371,32 @@ impl Link {
                 let asked = link.clone();
                 let answer = tokio::task::spawn_blocking(move || asked.0.probe.get().and_then(|probe| probe()));
                 match answer.await {
-                    Ok(Some(true)) => link.worked(),
+                    Ok(Some(true)) => link.heard(Duration::ZERO),
                     Ok(Some(false)) => {}
                     _ => break,
                 }
             }
         });
+    }
+}
+
+/// What a client tells of its brokers.
+#[derive(Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    brokers: HashMap<String, BrokerStatistics>,
+}
+
+#[derive(Deserialize)]
+struct BrokerStatistics {
+    /// How many µs ago something was received over the connection that there is; -1 is nothing yet.
+    rxidle: i64,
+}
+
+impl Statistics {
+    fn silence(&self) -> Option<Duration> {
+        let known = self.brokers.values().filter_map(|broker| u64::try_from(broker.rxidle).ok());
+        known.min().map(Duration::from_micros)
     }
 }
 
@@ -394,6 +458,14 @@ mod tests {
             "{told}"
         );
         assert_eq!(alert("ssl://mq:1/1: Receive failed: Connection reset by peer (after 1ms in state UP)"), None);
+    }
+
+    #[test]
+    fn the_broker_that_answered_last_counts() {
+        let silence = |text: &str| serde_json::from_str::<Statistics>(text).expect("valid").silence();
+        let two = r#"{"name":"c","brokers":{"a/1":{"rxidle":7000000,"state":"UP"},"b/2":{"rxidle":-1},"c/3":{"rxidle":250}},"topics":{}}"#;
+        assert_eq!(silence(two), Some(Duration::from_micros(250)));
+        assert_eq!(silence(r#"{"brokers":{"a/1":{"rxidle":-1}}}"#), None);
     }
 
     #[test]

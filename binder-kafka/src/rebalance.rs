@@ -6,6 +6,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use binder_core::Error;
 use rdkafka::client::ClientContext;
@@ -71,7 +72,7 @@ impl Group {
         // the client remembers a pause of an earlier assignment
         let paused = self.paused.load(SeqCst);
         self.check("pause", if paused { client.pause(list) } else { client.resume(list) });
-        self.link.worked();
+        self.link.heard(Duration::ZERO);
         self.link.up();
     }
 
@@ -109,6 +110,10 @@ impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
         self.link.on_error(&error, reason);
     }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.link.on_statistics(statistics);
+    }
 }
 
 impl ConsumerContext for Group {
@@ -124,7 +129,7 @@ impl ConsumerContext for Group {
         self.committing.store(false, SeqCst);
         match result {
             Ok(()) => {
-                self.link.worked();
+                self.link.heard(Duration::ZERO);
                 let mut lanes = lock(&self.lanes);
                 lanes.starts.retain(|(topic, partition, _)| {
                     !matches!(offsets.find_partition(topic, *partition).map(|e| e.offset()), Some(Offset::Offset(_)))

@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use crate::config::{KafkaConsumerProperties, KafkaProducerProperties, KafkaProperties, Settings};
 use crate::error::from_kafka;
+use crate::link::TELLS_EVERY;
 use crate::membership;
 
 /// Settings that say what a property of ours says already, with that property.
@@ -115,6 +116,10 @@ pub(crate) fn consumer(
     if !own.configuration.contains("fetch.queue.backoff.ms") && !binder.configuration.contains("fetch.queue.backoff.ms")
     {
         config.set("fetch.queue.backoff.ms", "10");
+    }
+    if !own.configuration.contains("statistics.interval.ms") && !binder.configuration.contains("statistics.interval.ms")
+    {
+        config.set("statistics.interval.ms", TELLS_EVERY);
     }
     let earliest = match binding.properties.start {
         Some(start) => start == Start::Earliest,

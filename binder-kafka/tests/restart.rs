@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use binder_core::binder::{BinderHealth, Status, TrySend};
-use binder_core::config::Config;
+use binder_core::config::{Config, Section};
 use binder_core::prelude::*;
 use serde_json::json;
 
@@ -28,6 +28,7 @@ fn main() {
     let cases = vec![
         case("an_outage_delays_and_loses_nothing", ready, an_outage_delays_and_loses_nothing),
         case("an_idle_binding_says_that_it_is_down_and_back", ready, an_idle_binding_says_that_it_is_down_and_back),
+        case("a_broker_that_falls_silent_is_not_up", ready, a_broker_that_falls_silent_is_not_up),
         case("transactions_outlast_an_outage", ready, transactions_outlast_an_outage),
         case("a_send_without_broker_times_out_with_the_reason", ready, a_send_without_broker_times_out_with_the_reason),
     ];
@@ -98,6 +99,32 @@ async fn transactions_outlast_an_outage() {
     let published: Vec<_> = orders.into_iter().filter(|number| !unknown.contains(number)).collect();
     assert_eq!(published, known, "what was said to be published is, once");
     app.shutdown().await.unwrap();
+}
+
+/// Every connection stays open, and nothing comes over it.
+async fn a_broker_that_falls_silent_is_not_up() {
+    let mut binding = input(&unique("silent"), Some("g"));
+    binding.section = Section::new("kafka", json!({ "configuration": { "statistics.interval.ms": 500 } }));
+    let (kafka, status) = (binder(), binding.status.clone());
+    let mut consumer = kafka.bind_consumer(&binding).await.unwrap();
+    let receiving = tokio::spawn(async move {
+        loop {
+            consumer.recv_many(10).await.unwrap();
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = status.silence().expect("it tells");
+    run("freeze").await;
+    let mut seen = status.watch();
+    let down = tokio::time::timeout(Duration::from_secs(25), seen.wait_for(|health| *health != BinderHealth::Up));
+    let down = down.await.is_ok();
+    let silence = status.silence().expect("it tells");
+    run("thaw").await;
+    assert!(before < Duration::from_secs(4), "it answers, {before:?} ago");
+    assert!(down && silence > Duration::from_secs(14), "down: {down}, silent for {silence:?}");
+    becomes(&status, true).await;
+    assert!(status.silence().expect("it tells") < Duration::from_secs(4));
+    receiving.abort();
 }
 
 async fn becomes(status: &Status, up: bool) {

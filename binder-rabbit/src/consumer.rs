@@ -106,6 +106,7 @@ impl RabbitConsumer {
             seats.push(Seat { reading, backoff, state: Seated::Reading(Box::new(lane)) });
         }
         let dead_letters = fallback.map(|route| Arc::new(DeadLetters::new(Arc::clone(publish), route)));
+        binding.status.hears(consume.silence());
         binding.status.up();
         Ok(Self {
             link: Arc::clone(consume),

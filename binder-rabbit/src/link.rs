@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use binder_core::binder::BinderHealth;
 use binder_core::{Error, ErrorKind, Result};
 use futures::{AsyncRead, AsyncWrite, StreamExt};
+use lapin::options::BasicQosOptions;
 use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::{RabbitProperties, address};
@@ -22,6 +24,9 @@ use crate::version;
 
 /// A failed attempt is not repeated sooner, however many ask: they get its error.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// How often the broker is asked for an answer, or twice in a heartbeat.
+const ASKS_EVERY: Duration = Duration::from_secs(5);
 
 /// The frame size that RabbitMQ offers unless told otherwise.
 const USUAL_FRAME_MAX: u32 = 131_072;
@@ -37,6 +42,17 @@ pub(crate) struct Link {
     frame_max: AtomicU32,
     /// Which node of a cluster was reached last.
     node: AtomicUsize,
+    /// When the broker answered last, over this connection or one before.
+    heard: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Asks the broker for a small answer all the time. Ends with the connection it belongs to.
+struct Listening(JoinHandle<()>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct Known {
@@ -60,6 +76,7 @@ pub(crate) struct Live {
     /// The node that was reached.
     uri: AMQPUri,
     settings: Arc<RabbitProperties>,
+    _listening: Option<Listening>,
 }
 
 /// What a broker in need says, told to people.
@@ -126,6 +143,7 @@ impl Link {
             closed: AtomicBool::new(false),
             frame_max: AtomicU32::new(USUAL_FRAME_MAX),
             node: AtomicUsize::new(0),
+            heard: Arc::default(),
         }
     }
 
@@ -251,7 +269,32 @@ impl Link {
         let frame_max = connection.configuration().frame_max();
         self.frame_max.store(frame_max, Ordering::Relaxed);
         tracing::info!(binder = %self.binder, role = self.role, broker = address(uri), "connected");
-        Ok(self.watched(connection, uri.clone()))
+        let listening = match self.role {
+            // a broker that is low on memory reads nothing from who publishes
+            "publish" => None,
+            _ => Some(self.listen(&connection).await?),
+        };
+        Ok(self.watched(connection, uri.clone(), listening))
+    }
+
+    /// Notes at each answer when the broker has given it. The client keeps the times of its frames to itself.
+    async fn listen(&self, connection: &Connection) -> Result<Listening> {
+        let channel = connection.create_channel().await.map_err(error::lost)?;
+        let (heard, heartbeat) = (Arc::clone(&self.heard), self.settings.heartbeat);
+        let pause = if heartbeat.is_zero() { ASKS_EVERY } else { (heartbeat / 2).min(ASKS_EVERY) };
+        *lock(&heard) = Some(Instant::now());
+        Ok(Listening(tokio::spawn(async move {
+            while channel.basic_qos(0, BasicQosOptions::default()).await.is_ok() {
+                *lock(&heard) = Some(Instant::now());
+                tokio::time::sleep(pause).await;
+            }
+        })))
+    }
+
+    /// Returns what says how long ago the broker answered last; it does not keep the connection.
+    pub(crate) fn silence(&self) -> impl Fn() -> Option<Duration> + Send + Sync + use<> {
+        let heard = Arc::clone(&self.heard);
+        move || lock(&heard).map(|at| at.elapsed())
     }
 
     async fn open_connection(&self, uri: &AMQPUri, limit: Duration) -> lapin::Result<Connection> {
@@ -276,7 +319,7 @@ impl Link {
         Connection::connector(uri, runtime, connect, properties).await
     }
 
-    fn watched(&self, connection: Connection, uri: AMQPUri) -> Live {
+    fn watched(&self, connection: Connection, uri: AMQPUri, listening: Option<Listening>) -> Live {
         let (gone_in, gone) = watch::channel(None);
         let (blocked_in, blocked) = watch::channel(None);
         let status = connection.status().clone();
@@ -304,7 +347,15 @@ impl Link {
             }
             gone_in.send_replace(Some("the connection was closed".to_owned()));
         });
-        Live { connection, gone, blocked, major: OnceCell::new(), uri, settings: Arc::clone(&self.settings) }
+        Live {
+            connection,
+            gone,
+            blocked,
+            major: OnceCell::new(),
+            uri,
+            settings: Arc::clone(&self.settings),
+            _listening: listening,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a binder reports while it runs.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -24,7 +25,11 @@ pub struct Status(Arc<Shared>);
 struct Shared {
     health: watch::Sender<BinderHealth>,
     observer: OnceLock<Observer>,
+    silence: Mutex<Option<Silence>>,
 }
+
+/// Says how long ago the broker was heard.
+type Silence = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 
 type Observer = Box<dyn Fn(&BinderHealth) + Send + Sync>;
 
@@ -32,7 +37,7 @@ impl Status {
     /// Creates a status that starts as connecting.
     pub fn new() -> Self {
         let health = watch::Sender::new(BinderHealth::Connecting("starting".to_owned()));
-        Self(Arc::new(Shared { health, observer: OnceLock::new() }))
+        Self(Arc::new(Shared { health, observer: OnceLock::new(), silence: Mutex::default() }))
     }
 
     /// Reports that there is no connection, and why.
@@ -53,6 +58,19 @@ impl Status {
     /// Returns a receiver that sees every later change.
     pub fn watch(&self) -> watch::Receiver<BinderHealth> {
         self.0.health.subscribe()
+    }
+
+    /// Sets what says how long ago the broker was last known to answer this binding, or nothing if it never has; it replaces what was set
+    /// before. Called when somebody asks for the health, so it must not wait. That a silence is too long, and the binding connecting, is for
+    /// the binder to report.
+    pub fn hears(&self, silence: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
+        *self.0.silence.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(silence));
+    }
+
+    /// Returns how long ago the broker was last known to answer; nothing if it never has, or if the binder does not tell.
+    pub fn silence(&self) -> Option<Duration> {
+        let silence = self.0.silence.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        silence.and_then(|silence| silence())
     }
 
     /// Sets who is told of each change, where and when it happens; once.

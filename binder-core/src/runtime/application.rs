@@ -426,6 +426,7 @@ impl InputEntry {
             state: self.state.get(),
             oldest_unsettled_seconds: self.state.oldest_unsettled().as_secs_f64(),
             counts: Some(self.state.counts().get()),
+            last_heard_seconds: self.state.last_heard().map(|silence| silence.as_secs_f64()),
         }
     }
 }
@@ -440,6 +441,7 @@ impl OutputCore {
             state: self.state.get(),
             oldest_unsettled_seconds: 0.0,
             counts: None,
+            last_heard_seconds: None,
         }
     }
 }

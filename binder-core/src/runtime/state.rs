@@ -163,6 +163,14 @@ impl StateCell {
         }
     }
 
+    /// Returns how long ago the broker was last known to answer, if the binding was started.
+    pub(crate) fn last_heard(&self) -> Option<Duration> {
+        match self.phase() {
+            BindingState::Idle | BindingState::Stopped(_) => None,
+            _ => self.status.silence(),
+        }
+    }
+
     /// Returns the state; the binder's word on the connection counts while the binding runs.
     pub(crate) fn get(&self) -> BindingState {
         combine(self.phase(), &self.status.get())
@@ -239,6 +247,10 @@ pub struct BindingHealth {
     /// What was not simply handled. Only an input has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<InputCounts>,
+    /// How long ago the broker was last known to answer, in seconds. Only an input that was started has it, if its binder tells; none while the
+    /// broker never has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_heard_seconds: Option<f64>,
 }
 
 fn direction<S: serde::Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {

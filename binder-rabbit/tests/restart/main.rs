@@ -20,7 +20,10 @@ use crate::support::*;
 mod support;
 
 fn main() {
-    support::run(&["RABBIT_URL", "DEMO_BROKERCTL"], cases![every_acknowledged_send_survives_a_restart]);
+    support::run(
+        &["RABBIT_URL", "DEMO_BROKERCTL"],
+        cases![every_acknowledged_send_survives_a_restart, a_broker_that_falls_silent_is_not_up],
+    );
 }
 
 /// Index of the reader of the stream.
@@ -128,4 +131,29 @@ async fn every_acknowledged_send_survives_a_restart(broker: Broker) {
     }
     assert_eq!(binder.health(), BinderHealth::Up);
     readers.into_iter().for_each(|reader| reader.abort());
+}
+
+/// Every connection stays open, and nothing comes over it.
+async fn a_broker_that_falls_silent_is_not_up(broker: Broker) {
+    let (binder, destination) = (broker.binder(), name("silent"));
+    let binding = input(&destination, Some("g"));
+    let consumer = consumer_of(&binder, &binding).await;
+    assert!(binding.status.silence().expect("it tells") < Duration::from_secs(2));
+    brokers("freeze").await;
+    let down = timeout(Duration::from_secs(40), binding.status.watch().wait_for(|health| *health != BinderHealth::Up))
+        .await
+        .is_ok();
+    let silence = binding.status.silence().expect("it tells");
+    brokers("thaw").await;
+    assert!(down && silence > Duration::from_secs(1), "down: {down}, silent for {silence:?}");
+    drop(consumer);
+    let again = input(&destination, Some("g"));
+    consumer_of(&binder, &again).await.close().await.expect("closed");
+    assert!(again.status.silence().expect("it tells") < Duration::from_secs(2));
+}
+
+async fn brokers(verb: &str) {
+    let program = std::env::var("DEMO_BROKERCTL").expect("checked by run");
+    let done = Command::new(program).args(["brokers", verb, "rabbit"]).status().await.expect("the program is there");
+    assert!(done.success(), "the broker did not {verb}");
 }

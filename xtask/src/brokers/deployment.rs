@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
+
 use super::{
     Kind,
     control::{Control, Launched, Place},
@@ -121,6 +123,14 @@ impl<'a> Deployment<'a> {
     /// Stops the servers with SIGKILL; their data stay.
     pub(crate) fn kill(&self) -> Result<()> {
         self.halt(None)
+    }
+
+    /// Sends a signal to the servers' processes.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let _lock = self.lock(false)?;
+        let running = self.members.iter().filter_map(Control::state);
+        running.flat_map(|state| state.processes).for_each(|process| process.signal(signal));
+        Ok(())
     }
 
     /// Ends the servers and everything they have left, and deletes their data. Works after a signal, too.

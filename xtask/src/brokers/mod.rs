@@ -21,6 +21,7 @@ mod state;
 use std::str::FromStr;
 
 use clap::{Subcommand, ValueEnum};
+use nix::sys::signal::Signal;
 
 pub(crate) use self::fleet::{Fleet, check, check_tests};
 use self::{
@@ -163,6 +164,18 @@ pub(crate) enum Action {
         #[arg(required = true)]
         servers: Vec<Target>,
     },
+    /// Have servers answer nothing, with every connection open (SIGSTOP), until they are thawed
+    Freeze {
+        /// Servers to freeze, or nodes of a cluster: kafka, kafka-2
+        #[arg(required = true)]
+        servers: Vec<Target>,
+    },
+    /// Have frozen servers go on (SIGCONT)
+    Thaw {
+        /// Servers to thaw, or nodes of a cluster: kafka, kafka-2
+        #[arg(required = true)]
+        servers: Vec<Target>,
+    },
     /// Stop servers with SIGKILL, keeping ports and data
     Kill {
         /// Servers to kill, or nodes of a cluster: kafka, kafka-2
@@ -191,6 +204,8 @@ pub(crate) fn main(project: &Project, action: &Action) -> Result<()> {
         }
         Action::Start { servers } => servers.iter().try_for_each(|target| start(project, *target)),
         Action::Stop { servers } => servers.iter().try_for_each(|target| own(project, *target)?.stop()),
+        Action::Freeze { servers } => signal(project, servers, Signal::SIGSTOP),
+        Action::Thaw { servers } => signal(project, servers, Signal::SIGCONT),
         Action::Kill { servers } => servers.iter().try_for_each(|target| own(project, *target)?.kill()),
     }
 }
@@ -257,6 +272,11 @@ fn show(control: &Control<'_>) {
 }
 
 /// Servers that are ours to stop and start.
+/// Sends a signal to the processes of servers.
+fn signal(project: &Project, servers: &[Target], signal: Signal) -> Result<()> {
+    servers.iter().try_for_each(|target| own(project, *target)?.signal(signal))
+}
+
 fn own(project: &Project, target: Target) -> Result<Deployment<'_>> {
     if fleet::outside(project, target.kind).is_some() {
         return Err(Failure::setup(format!(
