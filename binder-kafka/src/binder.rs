@@ -193,7 +193,7 @@ impl KafkaBinder {
             Box::new(consumer(client, topics.returns, dead_letters, transactor))
         };
         if config.get("statistics.interval.ms") != Some("0") {
-            link.tells();
+            link.tells(membership::patience(&config));
         }
         link.up();
         Ok(opened)

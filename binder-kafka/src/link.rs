@@ -28,9 +28,6 @@ pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a client of an input tells when a broker answered last.
 pub(crate) const TELLS_EVERY: &str = "5000";
 
-/// How long no broker may answer before the connection counts as lost. An input asks its brokers all the time, at the latest by a heartbeat.
-const SILENCE: Duration = Duration::from_secs(15);
-
 /// How long the meaning of a failed handshake is believed.
 #[cfg(feature = "tls")]
 const SECOND_LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -136,7 +133,9 @@ struct Inner {
     probe: OnceLock<Probe>,
     /// When a broker answered last.
     heard: Arc<Mutex<Option<Instant>>>,
-    /// Whether that is too long ago. What the client still holds says nothing then.
+    /// How long that may be ago, if the client tells.
+    patience: OnceLock<Duration>,
+    /// Whether it is longer ago. What the client still holds says nothing then.
     silent: AtomicBool,
     runtime: Handle,
 }
@@ -157,6 +156,7 @@ impl Link {
             looked: Condvar::new(),
             probe: OnceLock::new(),
             heard: Arc::default(),
+            patience: OnceLock::new(),
             silent: AtomicBool::new(false),
             runtime: Handle::current(),
         }))
@@ -183,8 +183,9 @@ impl Link {
         lock(&self.0.reason).clone()
     }
 
-    /// Has the binding tell when a broker answered last; one has just done so.
-    pub(crate) fn tells(&self) {
+    /// Has the binding tell when a broker answered last; one has just done so. After `patience` without an answer the binding is connecting.
+    pub(crate) fn tells(&self, patience: Duration) {
+        let _ = self.0.patience.set(patience);
         self.heard(Duration::ZERO);
         if let Some(status) = &self.0.status {
             let heard = Arc::clone(&self.0.heard);
@@ -199,12 +200,32 @@ impl Link {
             *heard = (*heard).max(Instant::now().checked_sub(ago));
             heard.map_or(Duration::ZERO, |at| at.elapsed())
         };
-        if silence <= SILENCE {
+        if self.0.patience.get().is_none_or(|patience| silence <= *patience) {
             self.0.silent.store(false, SeqCst);
             self.worked();
         } else if !self.0.silent.swap(true, SeqCst) && !self.is_down() {
-            self.lost(format!("no broker has answered for {} s", silence.as_secs()));
+            self.suspect(silence);
         }
+    }
+
+    /// Asks once more before the connection counts as lost: the client may have had no reason to ask.
+    #[cold]
+    fn suspect(&self, silence: Duration) {
+        let link = self.clone();
+        self.0.runtime.spawn(async move {
+            if link.asked().await == Some(true) {
+                link.heard(Duration::ZERO);
+            } else if link.0.silent.load(SeqCst) && !link.is_down() {
+                link.lost(format!("no broker has answered for {} s", silence.as_secs()));
+            }
+        });
+    }
+
+    /// Asks for an answer of a broker; `None` if there is nobody to ask.
+    async fn asked(&self) -> Option<bool> {
+        let asked = self.clone();
+        let answer = tokio::task::spawn_blocking(move || asked.0.probe.get().and_then(|probe| probe()));
+        answer.await.ok().flatten()
     }
 
     /// Takes what the client tells of itself from time to time.
@@ -368,12 +389,10 @@ impl Link {
         self.0.runtime.spawn(async move {
             while link.is_down() {
                 tokio::time::sleep(PROBE_INTERVAL).await;
-                let asked = link.clone();
-                let answer = tokio::task::spawn_blocking(move || asked.0.probe.get().and_then(|probe| probe()));
-                match answer.await {
-                    Ok(Some(true)) => link.heard(Duration::ZERO),
-                    Ok(Some(false)) => {}
-                    _ => break,
+                match link.asked().await {
+                    Some(true) => link.heard(Duration::ZERO),
+                    Some(false) => {}
+                    None => break,
                 }
             }
         });

@@ -1,5 +1,7 @@
 //! How an input is a member of its group: the protocol, who hands out partitions, a name that outlives a restart.
 
+use std::time::Duration;
+
 use binder_core::binder::ConsumerBinding;
 use binder_core::{Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
@@ -16,6 +18,25 @@ const BROKERS: [(&str, &str); 3] = [
 /// What librdkafka takes when nothing is set, in milliseconds.
 const SESSION_TIMEOUT: u64 = 45_000;
 const MAX_POLL_INTERVAL: u64 = 300_000;
+
+/// What a broker's `group.consumer.heartbeat.interval.ms` may be at most, unless it is told otherwise, in milliseconds.
+const BROKERS_HEARTBEAT: u64 = 15_000;
+
+/// What librdkafka takes for `heartbeat.interval.ms` when nothing is set.
+const HEARTBEAT: u64 = 3_000;
+
+/// How long no broker may answer, at least, before an input's connection counts as lost.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// How long no broker may answer an input before its connection counts as lost: an input that has nothing to fetch, as one that is paused,
+/// asks by heartbeats alone, so three of them must be due without an answer.
+pub(crate) fn patience(config: &ClientConfig) -> Duration {
+    let heartbeat = match config.get("group.protocol") {
+        Some("consumer") => BROKERS_HEARTBEAT,
+        _ => config.get("heartbeat.interval.ms").and_then(|text| text.trim().parse().ok()).unwrap_or(HEARTBEAT),
+    };
+    SILENCE.max(Duration::from_millis(heartbeat) * 3)
+}
 
 /// Sets what a member needs; [`check`] has passed.
 pub(crate) fn set(config: &mut ClientConfig, own: &KafkaConsumerProperties) {
@@ -110,6 +131,25 @@ mod tests {
         let mut config = ClientConfig::new();
         set(&mut config, &serde_json::from_value(own).expect("properties"));
         config
+    }
+
+    #[test]
+    fn three_heartbeats_are_due_before_a_broker_counts_as_silent() {
+        let patience_of = |settings: &[(&str, &str)]| {
+            let mut config = ClientConfig::new();
+            for (name, value) in settings {
+                config.set(*name, *value);
+            }
+            patience(&config).as_millis()
+        };
+        let heartbeat = |value| patience_of(&[("heartbeat.interval.ms", value)]);
+        assert_eq!(patience_of(&[]), 15_000);
+        assert_eq!(heartbeat("200"), 15_000);
+        assert_eq!(heartbeat("5000"), 15_000);
+        assert_eq!(heartbeat("5001"), 15_003);
+        assert_eq!(heartbeat(" 60000 "), 180_000);
+        assert_eq!(patience_of(&[("group.protocol", "consumer")]), 45_000, "the broker says how often");
+        assert_eq!(patience_of(&[("group.protocol", "classic"), ("heartbeat.interval.ms", "20000")]), 60_000);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use binder_core::binder::{Assignment, Consumer, ConsumerBinding, DeadLetterSink,
 use binder_core::config::{HeaderMode, Start};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use crate::backoff::Backoff;
@@ -20,7 +21,7 @@ use crate::config::RabbitConsumerProperties;
 use crate::dead_letters::DeadLetters;
 use crate::error;
 use crate::lane::{Ended, Lane, Reading};
-use crate::link::Link;
+use crate::link::{Link, unheard};
 use crate::stream::{ContainerType, Position};
 use crate::topology::consumer_queues;
 use crate::view::Batch;
@@ -48,7 +49,22 @@ pub(crate) struct RabbitConsumer {
     grace: Option<Pin<Box<Sleep>>>,
     ids: LaneIds,
     dead_letters: Option<Arc<DeadLetters>>,
+    /// Resolves when the broker falls silent, or is heard again.
+    hearing: BoxFuture<'static, watch::Receiver<bool>>,
+    /// Whether the broker is silent, as far as was told.
+    silent: bool,
     ignored: u64,
+}
+
+/// Waits until the broker falls silent, or is heard again.
+fn hearing(mut silent: watch::Receiver<bool>) -> BoxFuture<'static, watch::Receiver<bool>> {
+    async move {
+        if silent.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        silent
+    }
+    .boxed()
 }
 
 /// A queue and what reads it at the moment.
@@ -119,6 +135,8 @@ impl RabbitConsumer {
             grace: None,
             ids,
             dead_letters,
+            hearing: hearing(consume.silent()),
+            silent: false,
             ignored: 0,
         })
     }
@@ -145,6 +163,7 @@ impl RabbitConsumer {
             }
         }
         self.poll_grace(context);
+        self.poll_hearing(context);
         self.flush();
         Poll::Pending
     }
@@ -152,6 +171,29 @@ impl RabbitConsumer {
     fn take_assigned(&mut self) -> Option<Vec<Assignment>> {
         let assigned = self.assigned.as_mut().filter(|assigned| !assigned.is_empty())?;
         Some(std::mem::take(assigned))
+    }
+
+    fn poll_hearing(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(mut silent) = self.hearing.as_mut().poll(context) {
+            let now = *silent.borrow_and_update();
+            self.note_silence(now);
+            self.hearing = hearing(silent);
+        }
+    }
+
+    /// Says so if the broker is silent, or no more. What is not consumed has told its own reason.
+    #[cold]
+    fn note_silence(&mut self, silent: bool) {
+        self.silent = silent;
+        match silent {
+            _ if !self.is_seated() => {}
+            true => self.status.connecting(unheard()),
+            false => self.status.up(),
+        }
+    }
+
+    fn is_seated(&self) -> bool {
+        self.seats.iter().all(|seat| matches!(seat.state, Seated::Reading(_)))
     }
 
     fn poll_grace(&mut self, context: &mut Context<'_>) {
@@ -186,6 +228,9 @@ impl RabbitConsumer {
                     Poll::Ready(Ok(deliveries)) => {
                         seat.backoff.reset();
                         let (lane, origin) = (lane.id, Arc::clone(&lane.origin));
+                        if self.silent {
+                            self.note_silence(false);
+                        }
                         return Poll::Ready(Ok(Some(Batch { lane, origin, deliveries })));
                     }
                     Poll::Ready(Err(Ended(reason))) => {
@@ -211,7 +256,9 @@ impl RabbitConsumer {
             assigned.push(lane.assignment());
         }
         seat.state = Seated::Reading(Box::new(lane));
-        if self.seats.iter().all(|seat| matches!(seat.state, Seated::Reading(_))) {
+        if self.is_seated() {
+            // the lane was just opened
+            self.silent = false;
             self.status.up();
         }
     }

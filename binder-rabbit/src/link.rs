@@ -28,6 +28,9 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// How often the broker is asked for an answer, or twice in a heartbeat.
 const ASKS_EVERY: Duration = Duration::from_secs(5);
 
+/// How long the broker may answer nothing before the inputs are connecting. A heartbeat may find out sooner, and ends the connection.
+const SILENCE: Duration = Duration::from_secs(15);
+
 /// The frame size that RabbitMQ offers unless told otherwise.
 const USUAL_FRAME_MAX: u32 = 131_072;
 
@@ -44,6 +47,8 @@ pub(crate) struct Link {
     node: AtomicUsize,
     /// When the broker answered last, over this connection or one before.
     heard: Arc<Mutex<Option<Instant>>>,
+    /// Whether that is too long ago.
+    silent: watch::Sender<bool>,
 }
 
 /// Asks the broker for a small answer all the time. Ends with the connection it belongs to.
@@ -77,6 +82,11 @@ pub(crate) struct Live {
     uri: AMQPUri,
     settings: Arc<RabbitProperties>,
     _listening: Option<Listening>,
+}
+
+/// Says that a broker does not answer, to people.
+pub(crate) fn unheard() -> String {
+    format!("the broker has not answered for {} s", SILENCE.as_secs())
 }
 
 /// What a broker in need says, told to people.
@@ -144,6 +154,7 @@ impl Link {
             frame_max: AtomicU32::new(USUAL_FRAME_MAX),
             node: AtomicUsize::new(0),
             heard: Arc::default(),
+            silent: watch::Sender::new(false),
         }
     }
 
@@ -204,6 +215,7 @@ impl Link {
     pub(crate) fn health(&self) -> Option<BinderHealth> {
         let known = lock(&self.known);
         Some(match (&known.live, &known.failure) {
+            (Some(live), _) if live.usable() && *self.silent.borrow() => BinderHealth::Connecting(unheard()),
             (Some(live), _) if live.usable() => live.health(),
             (_, Some(failure)) => BinderHealth::Connecting(failure.message.clone()),
             (Some(live), None) => {
@@ -261,10 +273,7 @@ impl Link {
         let connecting = timeout(limit * 2, self.open_connection(uri, limit)).await;
         let connection = match connecting {
             Ok(connection) => connection.map_err(|cause| error::connect(uri, cause))?,
-            Err(_) => {
-                let message = format!("no answer from the broker at {} within {:?}", address(uri), limit * 2);
-                return Err(Error::new(ErrorKind::Connection, message).retryable());
-            }
+            Err(_) => return Err(unanswered(uri, limit * 2)),
         };
         let frame_max = connection.configuration().frame_max();
         self.frame_max.store(frame_max, Ordering::Relaxed);
@@ -272,7 +281,10 @@ impl Link {
         let listening = match self.role {
             // a broker that is low on memory reads nothing from who publishes
             "publish" => None,
-            _ => Some(self.listen(&connection).await?),
+            _ => {
+                let listening = timeout(limit, self.listen(&connection)).await;
+                Some(listening.unwrap_or_else(|_| Err(unanswered(uri, limit)))?)
+            }
         };
         Ok(self.watched(connection, uri.clone(), listening))
     }
@@ -282,13 +294,35 @@ impl Link {
         let channel = connection.create_channel().await.map_err(error::lost)?;
         let (heard, heartbeat) = (Arc::clone(&self.heard), self.settings.heartbeat);
         let pause = if heartbeat.is_zero() { ASKS_EVERY } else { (heartbeat / 2).min(ASKS_EVERY) };
-        *lock(&heard) = Some(Instant::now());
+        let silent = self.silent.clone();
+        let note = move || {
+            *lock(&heard) = Some(Instant::now());
+            silent.send_if_modified(std::mem::take);
+        };
+        note();
+        let silent = self.silent.clone();
         Ok(Listening(tokio::spawn(async move {
-            while channel.basic_qos(0, BasicQosOptions::default()).await.is_ok() {
-                *lock(&heard) = Some(Instant::now());
+            loop {
+                let mut answer = std::pin::pin!(channel.basic_qos(0, BasicQosOptions::default()));
+                let answer = match timeout(SILENCE - pause, &mut answer).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        silent.send_replace(true);
+                        answer.await
+                    }
+                };
+                if answer.is_err() {
+                    return;
+                }
+                note();
                 tokio::time::sleep(pause).await;
             }
         })))
+    }
+
+    /// Follows whether the broker has not answered for too long.
+    pub(crate) fn silent(&self) -> watch::Receiver<bool> {
+        self.silent.subscribe()
     }
 
     /// Returns what says how long ago the broker answered last; it does not keep the connection.
@@ -357,6 +391,11 @@ impl Link {
             _listening: listening,
         }
     }
+}
+
+fn unanswered(uri: &AMQPUri, limit: Duration) -> Error {
+    let message = format!("no answer from the broker at {} within {limit:?}", address(uri));
+    Error::new(ErrorKind::Connection, message).retryable()
 }
 
 fn plain(uri: &AMQPUri) -> AMQPUri {

@@ -271,12 +271,12 @@ fn show(control: &Control<'_>) {
     println!("{name:<7} up, process {}, {memory} MB; log {}", pids.join(" and "), control.log());
 }
 
-/// Servers that are ours to stop and start.
 /// Sends a signal to the processes of servers.
 fn signal(project: &Project, servers: &[Target], signal: Signal) -> Result<()> {
     servers.iter().try_for_each(|target| own(project, *target)?.signal(signal))
 }
 
+/// Servers that are ours to stop and start.
 fn own(project: &Project, target: Target) -> Result<Deployment<'_>> {
     if fleet::outside(project, target.kind).is_some() {
         return Err(Failure::setup(format!(
