@@ -216,6 +216,27 @@ async fn health_names_the_binder_and_why_it_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn memory_is_heard_as_soon_as_it_is_there() {
+    async fn handle(_: u32) {}
+    let (there, app, _memory) = late_with("{ input: { destination: orders, group: g } }");
+    let input = app.bind::<SinkBinding<u32>>().await.expect("it binds").input;
+    app.handle(input, handle).await.expect("handled");
+    let heard = || app.health().bindings["input"].last_heard_seconds;
+    assert_eq!(heard(), None, "not started");
+    app.start().await.expect("it starts");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(heard(), None, "it has never answered");
+    there.send_replace(true);
+    app.ready(PATIENCE).await.expect("ready");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(heard(), Some(0.0));
+    let health = serde_json::to_value(app.health()).expect("it is JSON");
+    assert_eq!(health["bindings"]["input"]["last_heard_seconds"], 0.0);
+    app.control("input").expect("it is there").stop().await;
+    assert_eq!(heard(), None, "stopped");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_input_that_loses_its_broker_comes_back_with_what_is_unsettled() {
     async fn handle(number: u32, State(seen): State<mpsc::UnboundedSender<u32>>) {
         seen.send(number).expect("somebody listens");
