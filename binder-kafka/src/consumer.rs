@@ -241,10 +241,11 @@ impl KafkaConsumer {
             return;
         }
         let mut wanted = TopicPartitionList::new();
-        let held = lock(&self.held);
+        let (held, full) = (lock(&self.held), self.full.list());
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
-            if !held.iter().any(|held| &*held.topic == topic && held.partition == partition) {
+            let waits = held.iter().any(|held| &*held.topic == topic && held.partition == partition);
+            if !waits && full.find_partition(topic, partition).is_none() {
                 wanted.add_partition(topic, partition);
             }
         }

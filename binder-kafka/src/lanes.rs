@@ -57,8 +57,6 @@ pub(crate) struct Lane {
     stored: bool,
     state: State,
     seeking: Seeking,
-    /// Whether a new position is being committed: the partition can't be given up before that is decided.
-    moving: bool,
 }
 
 impl Lane {
@@ -92,6 +90,8 @@ pub(crate) struct Lanes {
     waiting: Vec<(Option<u32>, SeekTo)>,
     seeking: bool,
     searching: bool,
+    /// Partitions whose new position is being committed: they can't be given up before that is decided.
+    moving: Vec<(Arc<str>, i32)>,
     /// Topics of whose assignments core wants to hear.
     pub(crate) told: Vec<Arc<str>>,
     /// Where partitions start that have no committed offset.
@@ -217,8 +217,11 @@ impl Lanes {
     /// Returns the partitions that are to be given up, when core and the seeks are done with all of them.
     pub(crate) fn take_released(&mut self) -> Option<TopicPartitionList> {
         let released = self.live.iter().any(|lane| lane.state == State::Released);
-        let is_waited_for = |lane: &Lane| lane.state == State::Revoked || lane.state == State::Released && lane.moving;
-        let waiting = self.live.iter().any(is_waited_for);
+        let waiting = self.live.iter().any(|lane| match lane.state {
+            State::Held => false,
+            State::Revoked => true,
+            State::Released => self.moving.contains(&place(lane)),
+        });
         (released && !waiting).then(|| {
             self.give_up_seeks(|lane| lane.state == State::Released);
             self.remove(|lane| lane.state == State::Released).1
@@ -300,17 +303,7 @@ impl Lanes {
         self.last += 1;
         let (id, state) = (LaneId(self.last), State::Held);
         let assignment = Assignment::new(id, Arc::clone(&topic), u32::try_from(partition).ok());
-        self.live.push(Lane {
-            id,
-            topic,
-            partition,
-            next: 0,
-            settled: 0,
-            stored: true,
-            state,
-            seeking: Seeking::No,
-            moving: false,
-        });
+        self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state, seeking: Seeking::No });
         assignment
     }
 
@@ -375,7 +368,7 @@ impl Lanes {
         asked
     }
 
-    /// Returns the lanes of which nobody knows where they begin.
+    /// Returns the lanes of which nobody knows where they begin, without those that are to be given back.
     pub(crate) fn asked(&self) -> Vec<Sought> {
         let asked = |lane: &Lane| match lane.seeking {
             Seeking::Asked(to) => {
@@ -383,7 +376,7 @@ impl Lanes {
             }
             _ => None,
         };
-        self.live.iter().filter_map(asked).collect()
+        self.live.iter().filter(|lane| lane.state == State::Held).filter_map(asked).collect()
     }
 
     /// Returns those of `found` whose lane is held, and not to be given back. They are held until [`end_move`](Self::end_move).
@@ -393,7 +386,8 @@ impl Lanes {
             if let Some(element) = found.find_partition(&sought.topic, sought.partition)
                 && let Some(lane) = self.by_id(sought.lane).filter(|lane| lane.state == State::Held)
             {
-                lane.moving = true;
+                let moving = place(lane);
+                self.moving.push(moving);
                 // fails for offsets that are no offsets only
                 let _ = list.add_partition_offset(&sought.topic, sought.partition, element.offset());
             }
@@ -402,12 +396,8 @@ impl Lanes {
     }
 
     /// The new positions are committed, or are not.
-    pub(crate) fn end_move(&mut self, asked: &[Sought]) {
-        for sought in asked {
-            if let Some(lane) = self.by_id(sought.lane) {
-                lane.moving = false;
-            }
-        }
+    pub(crate) fn end_move(&mut self) {
+        self.moving.clear();
     }
 
     /// Notes where lanes begin; the broker knows it.
@@ -548,7 +538,7 @@ mod tests {
         lanes.revoke(&list);
         assert!(lanes.release(&[LaneId(2), LaneId(3)]).is_none(), "another member would read on from the old position");
         lanes.note_found(&asked, &found);
-        lanes.end_move(&asked);
+        lanes.end_move();
         assert_eq!(lanes.take_released().map(|list| list.count()), Some(2));
     }
 
@@ -562,6 +552,7 @@ mod tests {
         let list = lanes.partitions();
         lanes.revoke(&list);
         assert_eq!(lanes.begin_move(&asked, &found).count(), 0);
+        assert!(lanes.asked().is_empty(), "nobody looks for its position any more");
         assert!(lanes.release(&[LaneId(2)]).is_some());
     }
 

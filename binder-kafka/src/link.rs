@@ -479,6 +479,41 @@ mod tests {
         assert_eq!(alert("ssl://mq:1/1: Receive failed: Connection reset by peer (after 1ms in state UP)"), None);
     }
 
+    #[tokio::test]
+    async fn a_silent_broker_is_asked_once_more_before_the_alarm() {
+        const SILENT: &[u8] = br#"{"brokers":{"a/1":{"rxidle":60000000}}}"#;
+        let (status, shared, patience) = (Status::new(), Arc::default(), Duration::from_millis(200));
+        let link = Link::new("kafka", "in".into(), &shared, Some(status.clone()));
+        let (answers, mut asked) = (Arc::new(AtomicBool::new(true)), tokio::sync::mpsc::unbounded_channel());
+        let answer = Arc::clone(&answers);
+        link.probe_with(move || {
+            let _ = asked.0.send(());
+            Some(answer.load(SeqCst))
+        });
+        link.tells(patience);
+        link.up();
+        let falls_silent = async || {
+            while status.silence().expect("it tells") <= patience {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            link.on_statistics(SILENT);
+        };
+        let mut seen = status.watch();
+        falls_silent().await;
+        asked.1.recv().await.expect("asked");
+        while status.silence().expect("it tells") > patience {
+            tokio::task::yield_now().await;
+        }
+        assert!(!seen.has_changed().expect("it lives"), "it has answered: {:?}", status.get());
+        answers.store(false, SeqCst);
+        falls_silent().await;
+        let told = seen.wait_for(|health| *health != BinderHealth::Up).await.expect("it lives").clone();
+        assert_eq!(told, BinderHealth::Connecting("no broker has answered for 0 s".to_owned()));
+        assert_eq!(shared.health(), told);
+        answers.store(true, SeqCst);
+        seen.wait_for(|health| *health == BinderHealth::Up).await.expect("it lives");
+    }
+
     #[test]
     fn the_broker_that_answered_last_counts() {
         let silence = |text: &str| serde_json::from_str::<Statistics>(text).expect("valid").silence();

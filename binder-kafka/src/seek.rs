@@ -125,7 +125,7 @@ pub(crate) fn find_and_commit(client: &StreamConsumer<Group>, asked: &[Sought]) 
     if committed.is_ok() {
         lanes.note_found(asked, &list);
     }
-    lanes.end_move(asked);
+    lanes.end_move();
     committed
 }
 

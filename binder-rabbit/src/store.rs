@@ -34,8 +34,7 @@ use crate::{headers, names, returned};
 const RETURN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How many letters are asked for before the first has come, and how many when their size is known.
-const AT_FIRST: usize = 32;
+/// How many letters are asked for at once; only one while nobody knows how large they are.
 const AT_ONCE: usize = 256;
 
 /// How many letters are taken at once. They are hidden from others meanwhile.
@@ -155,7 +154,7 @@ impl Reading {
 async fn read(channel: &Channel, queue: &str, left: &mut u32, letters: &mut Vec<Delivery>, max: usize) -> Result<()> {
     let (mut bytes, mut asked) = (0, FuturesOrdered::new());
     loop {
-        let at_once = if letters.is_empty() { AT_FIRST } else { AT_ONCE };
+        let at_once = if letters.is_empty() { 1 } else { AT_ONCE };
         while *left > 0
             && asked.len() < at_once
             && letters.len() + asked.len() < max

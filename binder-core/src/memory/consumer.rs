@@ -163,7 +163,7 @@ impl MemoryConsumer {
 
     /// Ready when something that waits is due.
     fn poll_alarm(&mut self, context: &mut Context<'_>, max: usize) -> Poll<()> {
-        let first = self.returns.iter().filter(|lane| !lane.revoked).filter_map(|lane| lane.due).min();
+        let first = self.returns.iter().filter(|lane| !lane.revoked && !lane.held).filter_map(|lane| lane.due).min();
         let Some(due) = first.filter(|_| !self.paused && max > 0) else { return Poll::Pending };
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if alarm.deadline() != due {

@@ -16,7 +16,7 @@ use super::assigned::Assigned;
 use super::breaker::Breaker;
 use super::input::{Decoder, RunContext};
 use super::lanes::Task;
-use super::runner::{BATCH, REVOKE_TIMEOUT};
+use super::runner::{BATCH, REVOKE_TIMEOUT, unless_overdue};
 use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
 use super::transaction::{Ledger, Transaction};
@@ -93,7 +93,6 @@ pub(super) struct BatchRunner<C> {
     exhausted: Exhausted,
     state: StateCell,
     breaker: Option<Breaker>,
-    window: SettlementWindow,
     random: fastrand::Rng,
     seeks: Arc<Seeks>,
     /// What is to be committed, if the input is transactional.
@@ -105,6 +104,13 @@ struct Port {
     consumer: Box<dyn Consumer>,
     control: watch::Receiver<Command>,
     inbox: Inbox,
+    window: SettlementWindow,
+    /// Deliveries that a batch has at most.
+    max: usize,
+    /// Whether what is done is settled by transactions.
+    transactional: bool,
+    /// Whether the intake is to stand still.
+    paused: bool,
 }
 
 /// What was received and not looked at.
@@ -175,6 +181,9 @@ impl Port {
         let mut paused = false;
         let mut patience = None::<Instant>;
         let result = loop {
+            if !items.is_empty() && items.iter().all(|item| self.inbox.is_lost(item)) {
+                break Waited::Lost;
+            }
             let far = || Instant::now() + Duration::from_secs(86_400);
             let (deadline, until) = (patience.unwrap_or_else(far), self.inbox.revoked_until.unwrap_or_else(far));
             let mut overdue = false;
@@ -187,17 +196,12 @@ impl Port {
                     let Ok(Command::Stop(wait)) = stop.map(|command| *command) else { break Waited::Stopped };
                     patience = Some(Instant::now() + wait);
                 }
-                received = self.consumer.recv_many(BATCH) => self.inbox.take(received?),
+                received = self.consumer.recv_many(self.max) => self.inbox.take(received?),
             }
             if overdue {
-                let lanes = self.inbox.take_revoked();
-                self.consumer.release(&lanes).await?;
-                self.inbox.lost.extend(lanes);
+                self.give_up_revoked().await?;
             }
-            if !items.is_empty() && items.iter().all(|item| self.inbox.is_lost(item)) {
-                break Waited::Lost;
-            }
-            if !paused && !self.inbox.next.is_empty() {
+            if !paused && !self.paused && !self.inbox.next.is_empty() {
                 paused = true;
                 self.consumer.pause()?;
             }
@@ -206,6 +210,19 @@ impl Port {
             self.consumer.resume()?;
         }
         Ok(result)
+    }
+
+    /// Gives lanes up though a handler runs; what is done there is settled before, unless a transaction has to do it.
+    #[cold]
+    async fn give_up_revoked(&mut self) -> Result<()> {
+        if !self.transactional {
+            let consumer = &mut self.consumer;
+            self.window.take_settled(|lane, sequence| consumer.settle(lane, sequence))?;
+        }
+        let lanes = self.inbox.take_revoked();
+        self.consumer.release(&lanes).await?;
+        self.inbox.lost.extend(lanes);
+        Ok(())
     }
 }
 
@@ -235,18 +252,16 @@ where
             arena: BytesMut::new(),
             delayed: settings.delayed.is_some(),
         };
-        Self {
-            port: Port { consumer, control, inbox },
-            call,
-            settings,
-            exhausted,
-            state,
-            breaker,
+        let port = Port {
+            consumer,
+            control,
+            inbox,
             window: SettlementWindow::default(),
-            random: fastrand::Rng::new(),
-            seeks,
-            ledger,
-        }
+            max: settings.prefetch.min(BATCH),
+            transactional: ledger.is_some(),
+            paused: false,
+        };
+        Self { port, call, settings, exhausted, state, breaker, random: fastrand::Rng::new(), seeks, ledger }
     }
 
     /// Returns a runner without transactions.
@@ -257,8 +272,6 @@ where
     }
 
     pub(super) async fn run(mut self) -> Result<()> {
-        let max = self.settings.prefetch.min(BATCH);
-        let mut paused = false;
         loop {
             self.settle().await?;
             let command = *self.port.control.borrow_and_update();
@@ -269,22 +282,23 @@ where
                 self.seek()?;
             }
             let pause = command == Command::Pause;
-            if pause != paused {
+            if pause != self.port.paused {
                 if pause {
                     self.port.consumer.pause()?
                 } else {
                     self.port.consumer.resume()?
                 }
-                paused = pause;
+                self.port.paused = pause;
             }
             if !self.port.inbox.next.is_empty() {
-                let items = std::mem::take(&mut self.port.inbox.next);
+                let count = self.port.max.min(self.port.inbox.next.len());
+                let items = self.port.inbox.next.drain(..count).collect();
                 if !self.handle(items).await? {
                     break;
                 }
                 continue;
             }
-            let Port { consumer, control, inbox } = &mut self.port;
+            let Port { consumer, control, inbox, max, .. } = &mut self.port;
             tokio::select! {
                 biased;
                 changed = control.changed() => {
@@ -292,7 +306,7 @@ where
                         return Err(Error::new(ErrorKind::Closed, "the application is gone"));
                     }
                 }
-                received = consumer.recv_many(max) => inbox.take(received?),
+                received = consumer.recv_many(*max) => inbox.take(received?),
             }
         }
         self.settle().await?;
@@ -305,7 +319,7 @@ where
     #[cold]
     fn seek(&mut self) -> Result<()> {
         let mut forgotten = Ok(());
-        let (window, ledger, Port { consumer, inbox, .. }) = (&mut self.window, &mut self.ledger, &mut self.port);
+        let (ledger, Port { consumer, inbox, window, .. }) = (&mut self.ledger, &mut self.port);
         let Inbox { next, assigned, .. } = inbox;
         self.seeks.carry_out(consumer.as_mut(), |ended| {
             next.retain(|item| !ended.contains(&item.parcel.token.lane));
@@ -323,16 +337,17 @@ where
         let port = &mut self.port;
         if !port.inbox.lost.is_empty() {
             let lost = std::mem::take(&mut port.inbox.lost);
-            self.window.forget(&lost);
+            port.window.forget(&lost);
             port.inbox.assigned.remove(&lost);
             self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.forget(&lost))?;
         }
         let mut progress = false;
         let ledger = &mut self.ledger;
-        self.window.take_settled(|lane, sequence| {
+        let Port { window, consumer, .. } = port;
+        window.take_settled(|lane, sequence| {
             progress = true;
             match ledger {
-                None => port.consumer.settle(lane, sequence),
+                None => consumer.settle(lane, sequence),
                 Some(ledger) => {
                     ledger.note(lane, sequence);
                     Ok(())
@@ -343,12 +358,12 @@ where
             self.commit().await?;
         }
         let port = &mut self.port;
-        self.state.note_unsettled(self.window.unsettled(), progress);
+        self.state.note_unsettled(port.window.unsettled(), progress);
         if !port.inbox.revoked.is_empty() {
             let lanes = port.inbox.take_revoked();
             port.consumer.release(&lanes).await?;
             self.ledger.as_mut().map_or(Ok(()), |ledger| ledger.forget(&lanes))?;
-            self.window.forget(&lanes);
+            port.window.forget(&lanes);
             port.inbox.assigned.remove(&lanes);
         }
         Ok(())
@@ -358,14 +373,20 @@ where
     #[cold]
     async fn commit(&mut self) -> Result<()> {
         let (Some(ledger), port) = (&mut self.ledger, &mut self.port) else { return Ok(()) };
-        while let Some(wait) = ledger.commit(port.consumer.as_mut()).await? {
+        loop {
+            let commit = ledger.commit(port.consumer.as_mut());
+            let Some(committed) = unless_overdue(&mut port.control.clone(), commit).await else {
+                tracing::warn!(channel = %self.settings.channel, "the broker does not answer to a commit, and there is no more time to wait for it");
+                break;
+            };
+            let Some(wait) = committed? else { break };
             let stops = matches!(*port.control.borrow(), Command::Stop(_));
             if stops || port.while_polling(tokio::time::sleep(wait)).await?.is_none() {
                 tracing::warn!(channel = %self.settings.channel, "a transaction is not committed; its messages are delivered again");
                 break;
             }
             let lost = &port.inbox.lost;
-            self.window.forget(lost);
+            port.window.forget(lost);
             port.inbox.assigned.remove(lost);
             ledger.forget(lost)?;
         }
@@ -374,7 +395,7 @@ where
 
     /// Handles a batch until each item is done, or gone with its lane; false if the binding is to stop before that.
     async fn handle(&mut self, mut open: Vec<Item>) -> Result<bool> {
-        open.iter().for_each(|item| self.window.receive(item.parcel.token));
+        open.iter().for_each(|item| self.port.window.receive(item.parcel.token));
         loop {
             self.drop_lost(&mut open);
             if open.is_empty() {
@@ -382,6 +403,10 @@ where
             }
             let (messages, unread) = self.read(&mut open);
             for (item, error) in unread {
+                if self.port.inbox.is_lost(&item) {
+                    self.state.counts().too_late.add(1);
+                    continue;
+                }
                 if !self.exhaust(item, error, 0).await? {
                     return Ok(false);
                 }
@@ -391,6 +416,10 @@ where
             }
             if !self.wait_for_breaker().await? {
                 return Ok(false);
+            }
+            // both may have taken a while
+            if open.iter().any(|item| self.port.inbox.is_lost(item)) {
+                continue;
             }
             let transaction = self.ledger.as_ref().map(Ledger::begin);
             let outcome = match self.call(messages, &open, transaction.as_ref()) {
@@ -507,7 +536,7 @@ where
                 continue;
             }
             let Some(error) = failure else {
-                self.window.finish(token);
+                self.port.window.finish(token);
                 continue;
             };
             if self.settings.retry.is_worth_another(&error, item.attempt) {
@@ -558,7 +587,7 @@ where
                 return self.put_aside(item, aside).await;
             }
         }
-        self.window.finish(item.parcel.token);
+        self.port.window.finish(item.parcel.token);
         Ok(true)
     }
 
@@ -569,7 +598,7 @@ where
         if self.port.while_polling(sent).await?.is_none() {
             return Ok(false);
         }
-        self.window.finish(token);
+        self.port.window.finish(token);
         Ok(true)
     }
 }

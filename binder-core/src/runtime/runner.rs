@@ -99,9 +99,9 @@ where
             tokio::task::consume_budget().await;
         } else {
             self.wait().await?;
-            if self.look.sleep.is_elapsed() {
-                self.look()?;
-            }
+        }
+        if self.work.window().unsettled() > 0 && self.look.sleep.deadline() <= Instant::now() {
+            self.look()?;
         }
         Ok(command)
     }
@@ -161,8 +161,7 @@ where
         Ok(())
     }
 
-    /// Notes how old the oldest unfinished delivery is, and settles what is done behind one that holds up its lane, where the broker can. A
-    /// consumer that never waits needs none of it: its window is full as soon as something holds it up.
+    /// Notes how old the oldest unfinished delivery is, and settles what is done behind one that holds up its lane, where the broker can.
     #[cold]
     fn look(&mut self) -> Result<()> {
         let now = Instant::now();
@@ -257,5 +256,26 @@ pub(super) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits for what comes of `future`; after the command to stop no longer than that may take.
+pub(super) async fn unless_overdue<R>(
+    control: &mut watch::Receiver<Command>,
+    future: impl Future<Output = R>,
+) -> Option<R> {
+    let mut future = std::pin::pin!(future);
+    let mut deadline = None;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut future => return Some(result),
+            Ok(stop) = control.wait_for(|command| matches!(command, Command::Stop(_))), if deadline.is_none() => {
+                if let Command::Stop(patience) = *stop {
+                    deadline = Some(Instant::now() + patience);
+                }
+            }
+            () = sleep_until(deadline) => return None,
+        }
     }
 }

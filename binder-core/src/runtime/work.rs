@@ -147,7 +147,9 @@ where
 
     /// Returns whether intake should start again after it was stopped for want of room.
     pub(crate) fn has_room_again(&self) -> bool {
-        self.unsettled() <= self.settings.prefetch * 3 / 4 && self.room() > 0
+        // a lane that is held has its own way back
+        let few = self.holds_lanes || self.unsettled() <= self.settings.prefetch * 3 / 4;
+        few && self.room() > 0
     }
 
     /// Lets the consumer hold the lanes of which as much is unsettled as may be, and go on with those that have room again.

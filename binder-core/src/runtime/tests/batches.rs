@@ -31,7 +31,14 @@ impl Batches {
             let does = payloads[0].clone();
             sender.send(payloads).expect("somebody listens");
             let gate = Arc::clone(&gate);
-            async move { obey(does, gate).await.map_or_else(BatchOutcome::failed, |()| BatchOutcome::ok()) }
+            let last = batch.len() - 1;
+            async move {
+                if does == "the last fails" {
+                    let later = HandlerError::transient("later").retry_after(Duration::from_secs(60));
+                    return BatchOutcome::ok().with_failure(last, later);
+                }
+                obey(does, gate).await.map_or_else(BatchOutcome::failed, |()| BatchOutcome::ok())
+            }
         };
         let graves = Arc::new(Graveyard::default());
         let context = RunContext {
@@ -109,4 +116,25 @@ async fn revoked_lanes_are_given_back_at_the_deadline_though_a_batch_runs() {
     bench.shared.until(Told::Release(vec![2])).await;
     assert_eq!(start.elapsed().as_secs(), 10);
     assert_eq!(bench.told().await, [Told::Release(vec![2]), Told::Settle(1, 1), Told::Close]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_in_a_lane_is_settled_before_it_is_given_up() {
+    let parcels = vec![of_lane(1, 1, "the last fails"), of_lane(1, 2, "b"), of_lane(1, 3, "c")];
+    let mut bench = Batches::start(parcels);
+    bench.call().await;
+    bench.shared.push(Step::Revoked(vec![LaneId(1)]));
+    bench.shared.until(Told::Release(vec![1])).await;
+    assert_eq!(bench.told().await, [Told::Settle(1, 2), Told::Release(vec![1]), Told::Close]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_as_large_as_prefetch_says_also_behind_another() {
+    let mut bench = Batches::start((1..=150).map(|n| of_lane(1, n, if n == 1 { "sleep" } else { "b" })).collect());
+    assert_eq!(bench.call().await.len(), 100);
+    bench.shared.push(Step::Batch((151..=300).map(|n| of_lane(1, n, "b")).collect()));
+    for size in [50, 100, 50] {
+        assert!(bench.call().await.len() <= 100, "{size}");
+    }
+    assert!(bench.told().await.contains(&Told::Settle(1, 300)));
 }

@@ -55,3 +55,19 @@ async fn a_consumer_that_can_not_hold_lanes_is_paused() {
     let held = bench.shared.told().iter().filter(|told| matches!(told, Told::Hold(_))).count();
     assert_eq!(held, 1, "it is asked once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_is_nearly_full_does_not_keep_a_paused_input_from_going_on() {
+    let stuck = (1..=10).map(|n| of_lane(1, n, if n == 1 { "wait" } else { "ok" }));
+    let mut bench = Bench::start(Settings { prefetch: 12, ..few() }, vec![of_lane(9, 1, "ok")]);
+    bench.shared.holds.store(true, SeqCst);
+    bench.shared.push(Step::Batch(stuck.collect()));
+    bench.calls::<2>().await;
+    bench.control.send_replace(Command::Pause);
+    bench.shared.until(Told::Pause).await;
+    bench.shared.push(Step::Batch(vec![of_lane(2, 1, "ok")]));
+    let start = Instant::now();
+    bench.control.send_replace(Command::Run);
+    bench.shared.until(Told::Settle(2, 1)).await;
+    assert_eq!(start.elapsed().as_secs(), 0);
+}

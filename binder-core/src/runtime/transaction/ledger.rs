@@ -25,6 +25,8 @@ pub(in crate::runtime) struct Ledger {
     collected: Arc<Collected>,
     exhausted: Exhausted,
     positions: Vec<(LaneId, u64)>,
+    /// Whether a commit is under way, or was dropped on its way.
+    undecided: bool,
     failed: u32,
     random: fastrand::Rng,
 }
@@ -44,7 +46,17 @@ impl Ledger {
         };
         let (channel, state) = (Arc::clone(&settings.channel), state.clone());
         let random = fastrand::Rng::new();
-        Self { binder, channel, state, collected, exhausted, positions: Vec::new(), failed: 0, random }
+        Self {
+            binder,
+            channel,
+            state,
+            collected,
+            exhausted,
+            positions: Vec::new(),
+            undecided: false,
+            failed: 0,
+            random,
+        }
     }
 
     /// Returns what is done with exhausted messages: their dead letters are part of the transaction.
@@ -108,13 +120,19 @@ impl Ledger {
     ///
     /// # Errors
     /// What no further attempt mends; retryable if a new consumer has to find out what is committed.
+    ///
+    /// # Cancel safety
+    /// After a future that was dropped nobody knows what is committed, and what was sent is gone with it: nothing is committed any more.
     pub(in crate::runtime) async fn commit(&mut self, consumer: &mut dyn Consumer) -> Result<Option<Duration>> {
-        if self.positions.is_empty() {
+        if self.positions.is_empty() || self.undecided {
             return Ok(None);
         }
         let mut done = self.collected.take_up_to(&self.positions);
         loop {
-            match try_commit(consumer, &done, &self.positions).await {
+            self.undecided = true;
+            let answer = try_commit(consumer, &done, &self.positions).await;
+            self.undecided = false;
+            match answer {
                 Ok(()) => {
                     self.committed(&done);
                     return Ok(None);

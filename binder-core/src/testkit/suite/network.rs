@@ -35,7 +35,7 @@ const SENDERS: u64 = 4;
 /// Unconfirmed messages of an output in these cases: they may be sent again after a fault.
 const WINDOW: usize = 50;
 
-/// Unsettled deliveries of an input in these cases: they are delivered again after a fault.
+/// Unsettled deliveries of each partition of an input in these cases: they are delivered again after a fault.
 const PREFETCH: usize = 50;
 
 /// Messages that flow from an output to an input while something happens to their network.
@@ -82,7 +82,8 @@ impl Flow {
         let all = |log: &super::log::Log| log.done().is_superset(&acknowledged);
         self.sink.until("all that was acknowledged is handled", all).await;
         assert_order_of_keys(&self.sink.firsts());
-        let bound = faults * (WINDOW + PREFETCH);
+        let lanes = self.world.partitions(4) as usize;
+        let bound = faults * (WINDOW + PREFETCH * lanes);
         assert!(self.sink.duplicates() <= bound, "more than {bound} came twice; {}", self.sink.summary());
     }
 }
