@@ -19,7 +19,7 @@ use binder_core::binder::{
     Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterStore, Delay,
     Outgoing, OutgoingBatch, Producer, ProducerBinding, Receipt, Seek, SharedBinder, Transactions, TrySend,
 };
-use binder_core::config::{HeaderMode, RetryMode};
+use binder_core::config::{HeaderMode, Provision, RetryMode};
 use binder_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -82,6 +82,15 @@ impl Files {
         if self.closed.load(SeqCst) { Err(Error::new(ErrorKind::Closed, "the binder is closed")) } else { Ok(()) }
     }
 
+    /// Refuses a destination that must be there and is not.
+    fn check_there(&self, destination: &str, provision: Provision) -> Result<()> {
+        if provision != Provision::Check || self.path(destination).exists() {
+            return Ok(());
+        }
+        let text = format!("there is no file for `{destination}`; `provision: create` makes it");
+        Err(Error::new(ErrorKind::Config, text))
+    }
+
     /// Appends whole lines.
     fn append(&self, destination: &str, lines: &[u8]) -> Result<()> {
         let _one_at_a_time = self.shared.members();
@@ -139,6 +148,7 @@ impl Binder for FileBinder {
     async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
         self.0.check_open()?;
         fs::create_dir_all(&self.0.directory).map_err(unreached)?;
+        binding.destinations.iter().try_for_each(|name| self.0.check_there(name, binding.provision))?;
         let consumer = FileConsumer::open(self.0.clone(), binding)?;
         binding.status.up();
         Ok(Box::new(consumer))
@@ -147,6 +157,7 @@ impl Binder for FileBinder {
     async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
         self.0.check_open()?;
         fs::create_dir_all(&self.0.directory).map_err(unreached)?;
+        self.0.check_there(&binding.destination, binding.provision)?;
         binding.status.up();
         let with_headers = binding.properties.header_mode != HeaderMode::None;
         let (destination, closed) = (binding.destination.clone(), AtomicBool::new(false));

@@ -8,8 +8,8 @@ fn main() {
     let path = directory.path().to_path_buf();
     let broker = || {
         let files = Unsteady::new(custom_binder::factory());
-        let switch = files.clone();
-        Broker::new(files).with_control(move |verb| switch.set(verb))
+        let (switch, network) = (files.clone(), files.clone());
+        Broker::new(files).with_control(move |verb| switch.set(verb)).with_network(move |state| network.disturb(state))
     };
     Harness::new("file", broker)
         .section(json!({ "directory": path }))
