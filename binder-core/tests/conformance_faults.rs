@@ -115,7 +115,6 @@ const NOTICED: &[(Wrong, &[&str])] = &[
             "network::half_open_to_the_broker_loses_nothing",
             "network::half_open_from_the_broker_loses_nothing",
             "load::lossy_parallel",
-            "load::lossy_parallel_through_reconnect",
         ],
     ),
     (Wrong::Binder(Fault::LosesOnCancel), &["contract::a_dropped_receive_loses_nothing"]),
@@ -153,7 +152,11 @@ const NOTICED: &[(Wrong, &[&str])] = &[
     ),
     (
         Wrong::Binder(Fault::StopsOnOutage),
-        &["faults::restart_keeps_the_order_of_keys", "faults::health_tells_the_outage"],
+        &[
+            "load::lossy_parallel_through_reconnect",
+            "faults::restart_keeps_the_order_of_keys",
+            "faults::health_tells_the_outage",
+        ],
     ),
     (
         Wrong::Binder(Fault::HidesOutage),
