@@ -1,7 +1,7 @@
 //! When a message was appended.
 //!
-//! The exact clock costs 30 ns, a tenth of a message on its way through this binder; the one that the kernel keeps costs 5, and is behind by
-//! up to [`RESOLUTION`].
+//! The exact clock costs 30 ns, a tenth of a message on its way through this binder; the one that the kernel keeps costs half of that or less, and
+//! is behind by up to [`RESOLUTION`].
 
 use std::time::{Duration, SystemTime};
 

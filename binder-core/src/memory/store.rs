@@ -18,6 +18,7 @@ use super::destination::Destination;
 use super::hub::Session;
 use super::item::{Extra, Item, Record};
 use super::partition::{Appender, Partition};
+use super::stamp;
 use super::{MemoryBinder, returns};
 use crate::binder::{
     ATTEMPTS, ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId, Purpose,
@@ -262,7 +263,7 @@ async fn append_all<'a>(
 
 /// Appends those that come next and belong to a partition, under one lock, as far as there is room; returns how many.
 fn append_run<'a>(partition: &Partition, messages: &mut Peekable<impl Iterator<Item = Again<'a>>>) -> usize {
-    let now = SystemTime::now();
+    let now = stamp::now();
     let mut log = partition.appender();
     let mut count = 0;
     while count < RUN
