@@ -21,8 +21,8 @@ pub(crate) async fn play(story: &mut Story, world: &mut World) -> Result<(), Fai
     cache::delete(story, world, &growth).await?;
     cache::only_that_one(story, world, &growth, &stock).await?;
     cache::flushed(story, world, &growth).await?;
-    crash::killed(story, world).await?;
-    outage::organization_stopped(story, world, &growth).await?;
+    let settled = crash::killed(story, world).await?;
+    outage::organization_stopped(story, world, &settled).await?;
     outage::redis_stopped(story, world, &growth).await?;
     audit::joins_late(story, world, &growth).await?;
     broker::restarted(story, world, &growth).await

@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use crate::actions::License;
 use crate::error::Failure;
 use crate::steps::cache::served_by_all;
+use crate::steps::crash::Settled;
 use crate::story::{Story, milliseconds};
 use crate::world::{ORGANIZATION, READY, World};
 
@@ -18,15 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) async fn organization_stopped(
     story: &mut Story,
     world: &mut World,
-    cached: &License,
+    cached: &Settled,
 ) -> Result<(), Failure> {
     story.step("The organization service is stopped");
     let uncached = world.create("Never read").await?;
     world.stop_one(ORGANIZATION).await;
     for slot in world.licensings() {
-        let answer = world.read(slot, cached).await?;
+        let answer = world.read(slot, &cached.license).await?;
         let claim = format!("{} serves what is cached", world.name(slot));
-        story.expect(claim, "OptimaGrowth SE", answer.text("organizationName"))?;
+        story.expect(claim, cached.name.as_str(), answer.text("organizationName"))?;
     }
     let answer = world.read(world.licensings().start, &uncached).await?;
     story.tell(format_args!("uncached read: {}", milliseconds(answer.took)));
