@@ -10,17 +10,22 @@ use crate::{
     demo::{self, Binder},
     error::{Failure, Result},
     project::Project,
-    run,
+    run, soak,
 };
 
 /// Nodes of a cluster.
 const NODES: u32 = 3;
 
-/// Groups of the conformance suite that are repeated: what goes wrong under load does so now and then.
+/// Groups of the conformance suite that are repeated: what goes wrong under load does so now and then only.
 const STRESSED: [&str; 2] = ["load::", "membership::"];
 
 /// How often.
 const ROUNDS: u32 = 20;
+
+/// How long each binder runs under random faults.
+const SOAK_MINUTES: &str = "10";
+
+const BINDERS: [Binder; 3] = [Binder::Memory, Binder::Rabbit, Binder::Kafka];
 
 /// How much is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +34,7 @@ pub(crate) enum Tier {
     Fast,
     /// Every case once, on single nodes.
     Default,
-    /// The default and what takes long.
+    /// The default, clusters, and what takes long: hours in all.
     Full,
 }
 
@@ -40,12 +45,10 @@ pub(crate) fn main(project: &Project, tier: Tier, install: bool) -> Result<()> {
         Tier::Fast => fast(project, &mut steps),
         Tier::Default => default(project, &mut steps, install),
         Tier::Full => default(project, &mut steps, install)
-            .and_then(|()| conformance(project, &mut steps))
-            .and_then(|()| clusters(project, &mut steps)),
+            .and_then(|()| stressed(project, &mut steps))
+            .and_then(|()| clusters(project, &mut steps))
+            .and_then(|()| soaked(project, &mut steps)),
     };
-    if result.is_ok() && tier == Tier::Full {
-        eprintln!("== full: long faults and fuzzing are added here when they exist");
-    }
     eprintln!("== {}", steps.summary(result.is_ok()));
     result
 }
@@ -64,7 +67,12 @@ fn default(project: &Project, steps: &mut Steps, install: bool) -> Result<()> {
     let test = &mut workspace(project);
     let tested = steps.step("cargo test", || run::run_ok(fleet.tell(test), "cargo test"));
     tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
-    for binder in [Binder::Memory, Binder::Rabbit, Binder::Kafka] {
+    for package in ["binder-kafka", "binder-rabbit"] {
+        let test = &mut conformance(project, &[package]);
+        let tested = steps.step(&format!("conformance of {package}"), || run::run_ok(fleet.tell(test), "cargo test"));
+        tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
+    }
+    for binder in BINDERS {
         let demo = || demo::tested(project, binder);
         steps.step(&format!("demo {}", binder.name()), demo).map_err(|failure| match failure.code() {
             130 => failure,
@@ -74,29 +82,36 @@ fn default(project: &Project, steps: &mut Steps, install: bool) -> Result<()> {
     Ok(())
 }
 
-/// The conformance suite on the brokers.
-fn conformance(project: &Project, steps: &mut Steps) -> Result<()> {
+/// What goes wrong under load, on every binder, again and again.
+fn stressed(project: &Project, steps: &mut Steps) -> Result<()> {
     let fleet = Fleet::up(project, &[Kind::Kafka, Kind::Rabbit], None, false)?;
-    let test = &mut project.cargo();
-    test.args(["test", "--package", "binder-kafka", "--package", "binder-rabbit", "--all-features", "--no-fail-fast"]);
-    test.args(["--test", "conformance"]).env("CI", "true");
-    let tested = steps.step("conformance on brokers", || run::run_ok(fleet.tell(test), "cargo test"));
-    tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
     for group in STRESSED {
-        let test = &mut stress(project, group);
+        let test = &mut conformance(project, &["binder-core", "binder-kafka", "binder-rabbit"]);
+        test.args(["--", group]).env("CONFORMANCE_REPEAT", ROUNDS.to_string());
         let tested = steps.step(&format!("{group} {ROUNDS} times"), || run::run_ok(fleet.tell(test), "cargo test"));
         tested.map_err(|failure| failure.with_note(&fleet.tails()))?;
     }
     Ok(())
 }
 
-/// The cases of a group on every binder, again and again.
-fn stress(project: &Project, group: &str) -> Command {
+/// The conformance suite of some packages. On brokers it is not among what `cargo test` runs by itself: it takes minutes.
+fn conformance(project: &Project, packages: &[&str]) -> Command {
     let mut command = project.cargo();
-    command.args(["test", "--package", "binder-core", "--package", "binder-kafka", "--package", "binder-rabbit"]);
-    command.args(["--all-features", "--no-fail-fast", "--test", "conformance", "--", group]);
-    command.env("CI", "true").env("CONFORMANCE_REPEAT", ROUNDS.to_string());
+    command.args(["test", "--all-features", "--no-fail-fast", "--test", "conformance"]).env("CI", "true");
+    for package in packages {
+        command.args(["--package", package]);
+    }
     command
+}
+
+/// Faults for long, drawn anew each time.
+fn soaked(project: &Project, steps: &mut Steps) -> Result<()> {
+    let rest = ["--minutes", SOAK_MINUTES, "--faults"].map(str::to_owned);
+    for binder in BINDERS {
+        let soak = || soak::main(project, binder, &rest, false);
+        steps.step(&format!("soak of {SOAK_MINUTES} min on {}", binder.name()), soak)?;
+    }
+    Ok(())
 }
 
 /// Clusters that lose a node.

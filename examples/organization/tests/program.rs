@@ -89,8 +89,9 @@ async fn without_broker(profile: &str, variable: &str, url: &str) -> (serde_json
     let told = tokio::time::timeout(std::time::Duration::from_secs(10), async {
         loop {
             let answer = reqwest::get(format!("{address}/health")).await.unwrap();
-            assert_eq!(answer.status(), 503);
+            let status = answer.status();
             let health: serde_json::Value = answer.json().await.unwrap();
+            assert_eq!(status, 503, "{health}");
             let output = &health["bindings"]["output"];
             if output["state"] == "connecting" && output["reason"] != "starting" {
                 return output.clone();

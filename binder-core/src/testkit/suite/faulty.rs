@@ -67,6 +67,8 @@ faults! {
     IgnoresPause,
     /// Stays paused.
     IgnoresResume,
+    /// Does not ask the broker for more while something is unsettled.
+    StopsPolling,
     /// Stops its intake as a whole or not at all.
     HoldsNoLanes,
     /// Never goes on with a lane that was held.
@@ -188,7 +190,11 @@ pub struct FaultyBinder {
 impl FaultyBinder {
     /// Puts the fault into the binders of a factory.
     pub fn new(factory: impl BinderFactory, fault: Fault) -> Self {
-        Self { factory: Arc::new(factory), fault, known: Arc::default() }
+        Self::of(Arc::new(factory), fault)
+    }
+
+    pub(super) fn of(factory: Arc<dyn BinderFactory>, fault: Fault) -> Self {
+        Self { factory, fault, known: Arc::default() }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::{Value, json};
 
+use super::faulty::{Fault, FaultyBinder};
 use super::world::World;
 use super::{Case, all};
 use crate::binder::{BinderContext, BinderFactory, Capability};
@@ -182,7 +183,7 @@ pub struct Harness {
     pub(super) ordered: Value,
     pub(super) paused: bool,
     unavailable: Option<String>,
-    pub(super) ignored: Option<&'static str>,
+    pub(super) ignored_setting: Option<&'static str>,
     rounds: u32,
     after: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -204,7 +205,7 @@ impl Harness {
             ordered: json!({}),
             paused: false,
             unavailable: None,
-            ignored: None,
+            ignored_setting: None,
             rounds: 1,
             after: None,
         }
@@ -303,7 +304,19 @@ impl Harness {
     /// suite itself.
     #[must_use]
     pub fn ignoring(mut self, setting: &'static str) -> Self {
-        self.ignored = Some(setting);
+        self.ignored_setting = Some(setting);
+        self
+    }
+
+    /// Puts a fault into the binders. For tests of the suite itself.
+    #[must_use]
+    pub fn faulty(mut self, fault: Fault) -> Self {
+        let make = self.make;
+        self.make = Arc::new(move || {
+            let mut broker = make();
+            broker.factory = Arc::new(FaultyBinder::of(broker.factory, fault));
+            broker
+        });
         self
     }
 
@@ -331,10 +344,9 @@ impl Harness {
             let rounds = rounds.parse().unwrap_or_else(|_| panic!("CONFORMANCE_REPEAT is no number: `{rounds}`"));
             self = self.repeat(rounds);
         }
-        let reason = self.unavailable.as_deref();
-        assert!(reason.is_none() || std::env::var_os("CI").is_none(), "on CI nothing may be missing: {reason:?}");
+        let is_available = self.is_available();
         for (feature, what) in [(Feature::Control, "stop the broker"), (Feature::Network, "disturb the network")] {
-            let there = reason.is_some() || self.missing(feature, &(self.make)()).is_none();
+            let there = !is_available || self.missing(feature, &(self.make)()).is_none();
             let stated = self.lacks.contains_key(&feature);
             assert!(there || stated || std::env::var_os("CI").is_none(), "on CI something must {what}");
         }
@@ -349,10 +361,20 @@ impl Harness {
             })
         };
         let conclusion = libtest_mimic::run(&arguments, all().map(trial).collect());
-        if let (Some(after), None, false) = (&self.after, reason, arguments.list) {
+        if let (Some(after), true, false) = (&self.after, is_available, arguments.list) {
             after();
         }
         conclusion.exit()
+    }
+
+    /// Returns whether there is a broker.
+    ///
+    /// # Panics
+    /// If there is none, and the environment has `CI`.
+    pub(super) fn is_available(&self) -> bool {
+        let reason = self.unavailable.as_deref();
+        assert!(reason.is_none() || std::env::var_os("CI").is_none(), "on CI nothing may be missing: {reason:?}");
+        reason.is_none()
     }
 
     /// Returns the names of all cases.
@@ -367,6 +389,19 @@ impl Harness {
     pub fn check(&self, name: &str) -> Outcome {
         let case = all().find(|case| case.name == name);
         self.run_rounds(case.unwrap_or_else(|| panic!("no case is called `{name}`")))
+    }
+
+    /// Returns why a case does not apply, if so, without running it.
+    ///
+    /// # Panics
+    /// If no case has this name.
+    pub fn ignored(&self, name: &str) -> Option<String> {
+        let case = all().find(|case| case.name == name);
+        self.reason(case.unwrap_or_else(|| panic!("no case is called `{name}`")), &(self.make)())
+    }
+
+    fn reason(&self, case: &Case, broker: &Broker) -> Option<String> {
+        case.needs.iter().find_map(|need| self.missing(*need, broker))
     }
 
     fn run_rounds(&self, case: &'static Case) -> Outcome {
@@ -391,7 +426,7 @@ impl Harness {
             return Outcome::Ignored(reason.clone());
         }
         let broker = (self.make)();
-        if let Some(reason) = case.needs.iter().find_map(|need| self.missing(*need, &broker)) {
+        if let Some(reason) = self.reason(case, &broker) {
             return Outcome::Ignored(reason);
         }
         let (_shared, _alone, _port);

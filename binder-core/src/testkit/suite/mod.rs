@@ -32,6 +32,7 @@ mod network;
 mod outage;
 mod received;
 mod roundtrip;
+mod seen;
 mod settlement;
 mod sides;
 mod transactions;
@@ -40,6 +41,7 @@ mod world;
 pub use faulty::{Fault, FaultyBinder};
 pub use harness::{Broker, Feature, Harness, Outcome, Place, Verb, program};
 pub use outage::Unsteady;
+pub use seen::{Wrong, none_is_missing, seen_failing};
 
 use futures::future::BoxFuture;
 use world::World;

@@ -175,7 +175,7 @@ impl World {
         let harness = &self.0.harness;
         let mut root = json!({ "binders": { "suite": { "type": harness.type_name } } });
         merge(&mut root, stream);
-        if let Some(setting) = harness.ignored {
+        if let Some(setting) = harness.ignored_setting {
             let bindings = root["bindings"].as_object_mut().into_iter().flatten();
             bindings.for_each(|(_, binding)| forget(binding, setting));
         }

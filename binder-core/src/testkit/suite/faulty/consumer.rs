@@ -26,6 +26,8 @@ pub(super) struct FaultyConsumer {
     again: bool,
     /// The last that was received in each lane.
     last: HashMap<LaneId, u64>,
+    /// The last that was settled in each lane.
+    settled: HashMap<LaneId, u64>,
     unsettled: Vec<Parcel>,
     replayed: Vec<Parcel>,
     round: u64,
@@ -45,12 +47,17 @@ const ROUND: u64 = 1 << 40;
 
 impl FaultyConsumer {
     pub(super) fn new(consumer: Box<dyn Consumer>, fault: Fault, again: bool, refused: watch::Receiver<bool>) -> Self {
-        let (last, unsettled, replayed) = Default::default();
-        Self { consumer: Some(consumer), fault, again, last, unsettled, replayed, round: 0, refused }
+        let (last, settled, unsettled, replayed) = Default::default();
+        Self { consumer: Some(consumer), fault, again, last, settled, unsettled, replayed, round: 0, refused }
     }
 
     fn inner(&mut self) -> &mut dyn Consumer {
         self.consumer.as_deref_mut().expect("it is closed by value only")
+    }
+
+    /// Returns whether it does not look at the broker now.
+    fn sleeps(&self) -> bool {
+        self.fault == Fault::StopsPolling && self.last.iter().any(|(lane, last)| self.settled.get(lane) != Some(last))
     }
 
     fn asked(&self, max: usize) -> usize {
@@ -162,6 +169,7 @@ impl Consumer for FaultyConsumer {
     fn try_recv_many(&mut self, max: usize) -> Result<Option<Received<'_>>> {
         if *self.refused.borrow()
             || matches!(self.fault, Fault::LosesOnCancel | Fault::DeliversForever | Fault::StaysDeaf)
+            || self.sleeps()
         {
             return Ok(None);
         }
@@ -186,6 +194,10 @@ impl Consumer for FaultyConsumer {
     fn recv_many(&mut self, max: usize) -> BoxFuture<'_, Result<Received<'_>>> {
         let max = self.asked(max);
         Box::pin(async move {
+            if self.sleeps() {
+                // until something is settled, which drops this
+                std::future::pending::<()>().await;
+            }
             loop {
                 let replays = self.fault == Fault::DeliversForever && !self.replayed.is_empty();
                 let received = tokio::select! {
@@ -237,6 +249,7 @@ impl Consumer for FaultyConsumer {
             }
             _ => {}
         }
+        self.settled.insert(lane, sequence);
         self.unsettled.retain(|parcel| parcel.token.lane != lane || parcel.token.sequence > sequence);
         self.inner().settle(lane, sequence)
     }

@@ -1,4 +1,4 @@
-//! The conformance suite on a real broker: `RABBIT_URL=amqp://…`, and `DEMO_BROKERCTL` is the program that stops and starts it.
+//! What the suite is told of the binder and its broker: `RABBIT_URL=amqp://…`, and `DEMO_BROKERCTL` is the program that stops and starts it.
 
 use binder_core::testkit::suite::{Broker, Feature, Harness, Place, program};
 use serde_json::json;
@@ -10,7 +10,7 @@ fn parts(url: &str) -> Option<(&str, &str, &str)> {
     Some((&url[..begin], &url[begin..end], &url[end..]))
 }
 
-fn main() {
+pub(crate) fn harness() -> Harness {
     let url = std::env::var("RABBIT_URL").unwrap_or_default();
     let mut harness = Harness::new("rabbit", || {
         let broker = Broker::new(binder_rabbit::factory());
@@ -37,5 +37,4 @@ fn main() {
         .lacks(Feature::History, "a queue has what came after it was declared")
         .lacks(Feature::Rebalance, "members of a group compete for one queue; partitions are assigned by hand")
         .lacks(Feature::DuplicateHeaders, "AMQP has one header of a name")
-        .main()
 }

@@ -1,4 +1,4 @@
-//! The conformance suite on a real broker: `KAFKA_URL=host:port`, and `DEMO_BROKERCTL` is the program that stops and starts it.
+//! What the suite is told of the binder and its broker: `KAFKA_URL=host:port`, and `DEMO_BROKERCTL` is the program that stops and starts it.
 //!
 //! For the cases of the network the broker tells clients of its listener `KAFKA_PROXY_TARGET=host:port` that it is at `KAFKA_PROXY_URL=host:port`,
 //! where the suite puts a proxy.
@@ -8,7 +8,7 @@ use std::time::Duration;
 use binder_core::testkit::suite::{Broker, Harness, program};
 use serde_json::json;
 
-fn main() {
+pub(crate) fn harness() -> Harness {
     let url = std::env::var("KAFKA_URL").unwrap_or_default();
     let settings =
         json!({ "topic.metadata.refresh.interval.ms": 2000, "heartbeat.interval.ms": 200, "fetch.wait.max.ms": 50 });
@@ -37,5 +37,4 @@ fn main() {
         .section(json!({ "brokers": url, "configuration": settings }))
         .too_large(1_100_000)
         .consumer_timeout(Duration::from_secs(6), slow)
-        .main()
 }
