@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::partition::{PartitionKey, partition_of};
+use super::key_source::KeySource;
+use super::partition::partition_of;
 use crate::binder::{OutgoingBatch, Producer, ProducerBinding, SharedBinder};
 use crate::codec::Encode;
 use crate::message::ContentType;
@@ -25,7 +26,7 @@ pub(crate) struct OutputCore {
     pub(crate) common: Common,
     pub(crate) state: StateCell,
     /// By what partitions are chosen, if it is not the broker's client that does.
-    pub(crate) partition_key: Option<PartitionKey>,
+    pub(crate) partition_key: Option<KeySource>,
     binder: SharedBinder,
     producer: OnceLock<Arc<dyn Producer>>,
     started: AtomicBool,
@@ -71,7 +72,7 @@ impl OutputCore {
     pub(crate) fn new(binding: ProducerBinding, binder_name: Arc<str>, binder: SharedBinder, common: Common) -> Self {
         Self {
             state: StateCell::new(Arc::clone(&binding.channel), binding.status.clone(), common.hooks.clone()),
-            partition_key: binding.properties.partition_key.as_deref().and_then(PartitionKey::parse),
+            partition_key: binding.properties.partition_key.as_deref().and_then(KeySource::parse),
             binding,
             binder_name,
             common,

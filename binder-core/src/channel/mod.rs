@@ -5,6 +5,7 @@
 mod core;
 mod input;
 mod key;
+mod key_source;
 mod output;
 mod partition;
 mod ready_made;
@@ -14,8 +15,9 @@ mod transactional;
 pub(crate) use self::core::OutputCore;
 pub use input::{Input, Pulled};
 pub use key::{Key, KeyOf};
+pub(crate) use key_source::KeySource;
 pub use output::{Draft, Output};
-pub(crate) use partition::{PartitionKey, hash_at};
+pub(crate) use partition::hash_at;
 pub use ready_made::{ProcessorBinding, SinkBinding, SourceBinding};
 pub use send_all::SendAllError;
 

@@ -9,34 +9,11 @@ use std::fmt;
 use serde::ser::{self, Impossible, SerializeSeq};
 use serde::{Serialize, Serializer};
 
+use super::key_source::KeySource;
 use crate::message::{HeaderValue, Headers};
 use crate::{Error, ErrorKind, Result};
 
-/// Where the partition key of an output comes from: `producer.partition-key`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PartitionKey {
-    /// The message's key, as text.
-    Key,
-    /// A header.
-    Header(String),
-    /// A field of the payload, or the payload itself.
-    Payload(Vec<String>),
-}
-
-impl PartitionKey {
-    /// Reads `key`, `header.<name>`, `payload` or `payload.<field>.<field>`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text.split_once('.') {
-            None if text == "key" => Some(Self::Key),
-            None if text == "payload" => Some(Self::Payload(Vec::new())),
-            Some(("header", name)) if !name.is_empty() => Some(Self::Header(name.to_owned())),
-            Some(("payload", path)) if path.split('.').all(|field| !field.is_empty()) => {
-                Some(Self::Payload(path.split('.').map(str::to_owned).collect()))
-            }
-            _ => None,
-        }
-    }
-
+impl KeySource {
     /// Returns the hash code of a message's partition key; `of_payload` finds it in the payload.
     pub(super) fn hash(
         &self,
@@ -55,17 +32,6 @@ impl PartitionKey {
     }
 }
 
-impl fmt::Display for PartitionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key => f.write_str("key"),
-            Self::Header(name) => write!(f, "header.{name}"),
-            Self::Payload(path) if path.is_empty() => f.write_str("payload"),
-            Self::Payload(path) => write!(f, "payload.{}", path.join(".")),
-        }
-    }
-}
-
 /// Returns the partition of a hash code among `count`, at least one.
 pub(crate) fn partition_of(hash: i32, count: u32) -> u32 {
     hash.checked_abs().map_or(0, i32::unsigned_abs) % count.max(1)
@@ -79,13 +45,13 @@ pub(crate) fn hash_of<T: Serialize + ?Sized>(value: &T) -> Result<i32> {
 /// Returns the hash code of a field of `value`.
 pub(crate) fn hash_at<T: Serialize + ?Sized>(value: &T, path: &[String]) -> Result<i32> {
     value.serialize(At(path)).map_err(|Refused(what)| match what {
-        None => missing(&PartitionKey::Payload(path.to_vec())),
+        None => missing(&KeySource::Payload(path.to_vec())),
         Some(what) => no_hash(&what),
     })
 }
 
 #[cold]
-fn missing(key: &PartitionKey) -> Error {
+fn missing(key: &KeySource) -> Error {
     Error::new(ErrorKind::Codec, format!("the message has no partition key (`{key}`)"))
 }
 
@@ -480,7 +446,7 @@ mod tests {
     }
 
     fn at(path: &str) -> Result<i32> {
-        let PartitionKey::Payload(path) = PartitionKey::parse(path).expect("a path") else { panic!("a payload") };
+        let KeySource::Payload(path) = KeySource::parse(path).expect("a path") else { panic!("a payload") };
         hash_at(&order(), &path)
     }
 
@@ -504,17 +470,5 @@ mod tests {
     /// Serializes as bytes, as a byte buffer does.
     fn serde_bytes_like(bytes: &'static [u8]) -> &'static bytes::Bytes {
         Box::leak(Box::new(bytes::Bytes::from_static(bytes)))
-    }
-
-    #[test]
-    fn keys_are_parsed() {
-        assert_eq!(PartitionKey::parse("key"), Some(PartitionKey::Key));
-        assert_eq!(PartitionKey::parse("header.a.b"), Some(PartitionKey::Header("a.b".to_owned())));
-        for wrong in ["", "headers.x", "header.", "header", "payload.", "payload..x", "key.x"] {
-            assert_eq!(PartitionKey::parse(wrong), None, "{wrong}");
-        }
-        for text in ["key", "header.a.b", "payload", "payload.a.b"] {
-            assert_eq!(PartitionKey::parse(text).expect("right").to_string(), text);
-        }
     }
 }

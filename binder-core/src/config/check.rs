@@ -5,7 +5,7 @@ use super::level::Level;
 use super::place::Mistakes;
 use super::properties::{BindingProperties, Ordering, RetryMode, StreamProperties};
 use super::tree::Node;
-use crate::channel::PartitionKey;
+use crate::channel::KeySource;
 
 /// Checks each value of a level for itself.
 pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &mut Mistakes) {
@@ -31,7 +31,7 @@ pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &m
         (&["producer", "partition-count"], producer.partition_count >= 1, "at least 1"),
         (
             &["producer", "partition-key"],
-            producer.partition_key.as_deref().is_none_or(|key| PartitionKey::parse(key).is_some()),
+            producer.partition_key.as_deref().is_none_or(|key| KeySource::parse(key).is_some()),
             "`key`, `header.<name>`, `payload` or `payload.<field>`",
         ),
         (&["destination"], !is_empty(properties.destination.as_deref()), "a name"),
