@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Where the key of a message comes from: `producer.partition-key`.
+/// Where the key of a message comes from: `producer.partition-key` and `consumer.key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeySource {
     /// The message's key.
@@ -25,6 +25,15 @@ impl KeySource {
             }
             _ => None,
         }
+    }
+
+    /// Reads `header.<name>` or `payload.<field>.<field>`: what a received message may have instead of its record's key.
+    pub(crate) fn parse_received(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|source| match source {
+            Self::Key => false,
+            Self::Header(_) => true,
+            Self::Payload(path) => !path.is_empty(),
+        })
     }
 }
 
@@ -52,6 +61,17 @@ mod tests {
         }
         for text in ["key", "header.a.b", "payload", "payload.a.b"] {
             assert_eq!(KeySource::parse(text).expect("right").to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_received_message_has_its_key_in_a_header_or_a_field() {
+        for text in ["header.a.b", "payload.a", "payload.a.b"] {
+            assert_eq!(KeySource::parse_received(text), KeySource::parse(text));
+            assert!(KeySource::parse_received(text).is_some(), "{text}");
+        }
+        for wrong in ["key", "payload", "payload..x", ""] {
+            assert_eq!(KeySource::parse_received(wrong), None, "{wrong}");
         }
     }
 }

@@ -7,6 +7,7 @@
 //! without data; `application/octet-stream` for bytes, a string or a sequence of `u8`; then [the codecs that were added](Codecs::with);
 //! then any other `text/*` as plain text. No error holds a piece of the payload.
 
+mod field;
 mod json;
 mod octets;
 mod raw;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::field::key_at;
 use self::raw::{as_raw, from_raw};
 use self::select::{decode_other, encode_other};
 use crate::message::ContentType;

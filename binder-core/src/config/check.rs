@@ -6,12 +6,13 @@ use super::place::Mistakes;
 use super::properties::{BindingProperties, Ordering, RetryMode, StreamProperties};
 use super::tree::Node;
 use crate::channel::KeySource;
+use crate::message::ContentType;
 
 /// Checks each value of a level for itself.
 pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &mut Mistakes) {
     let (consumer, producer) = (&properties.consumer, &properties.producer);
     let at_least_one = "a number that is at least 1";
-    let rules: [(&[&str], bool, &str); 13] = [
+    let rules: [(&[&str], bool, &str); 14] = [
         (&["consumer", "max-attempts"], consumer.max_attempts >= 1, "at least 1, which is one attempt"),
         (
             &["consumer", "backoff", "multiplier"],
@@ -27,6 +28,11 @@ pub(super) fn values(level: &Level, properties: &BindingProperties, mistakes: &m
         (&["consumer", "breaker", "calls"], consumer.breaker.calls >= 1, "at least 1"),
         (&["consumer", "concurrency"], consumer.concurrency >= 1, "at least 1"),
         (&["consumer", "prefetch"], consumer.prefetch != Some(0), "at least 1"),
+        (
+            &["consumer", "key"],
+            consumer.key.as_deref().is_none_or(|key| KeySource::parse_received(key).is_some()),
+            "`header.<name>` or `payload.<field>`",
+        ),
         (&["producer", "window"], producer.window >= 1, "at least 1"),
         (&["producer", "partition-count"], producer.partition_count >= 1, "at least 1"),
         (
@@ -118,6 +124,21 @@ fn transactional(level: &Level, properties: &BindingProperties, mistakes: &mut M
     if properties.consumer.retry == RetryMode::Delayed {
         let text = "`transactional` needs `retry: in-place`: what waits on the broker is handed over outside of the transaction";
         level.wrong(&transactional, text, mistakes);
+    }
+}
+
+/// Checks that an input can have a key in its payload, if it is looked for there. A default may be meant for inputs only, so the direction must
+/// be known.
+pub(super) fn key(level: &Level, properties: &BindingProperties, mistakes: &mut Mistakes) {
+    let Some(key) = properties.consumer.key.as_deref() else { return };
+    let is_payload = matches!(KeySource::parse_received(key), Some(KeySource::Payload(_)));
+    let content_type = ContentType::parse(&properties.content_type);
+    if is_payload && !properties.consumer.reads_content_type() && !content_type.is_json() {
+        let text = format!(
+            "`{key}` is looked for in JSON, but all payloads of `{}` are `{content_type}` (`content-type`)",
+            level.own.path
+        );
+        level.wrong(&["consumer", "key"], text, mistakes);
     }
 }
 

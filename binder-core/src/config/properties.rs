@@ -263,7 +263,8 @@ pub struct ConsumerProperties {
     pub header_mode: HeaderMode,
     /// Where the content type is taken from. Default: `header`.
     pub content_type_from: ContentTypeFrom,
-    /// Where the key comes from: `header.<name>`. Default: the record's key.
+    /// By what `ordering: key` tells keys apart: `header.<name>`, or `payload.<field>.<field>`, a text, number or boolean in a payload of JSON.
+    /// A message without it is handled beside all others, and counted. Default: the record's key.
     pub key: Option<String>,
     /// Whether the producer partitions the data over queues (RabbitMQ). Default: false.
     pub partitioned: bool,
@@ -294,6 +295,13 @@ impl Default for ConsumerProperties {
             partitioned: false,
             transactional: false,
         }
+    }
+}
+
+impl ConsumerProperties {
+    /// Whether a message may say its content type itself.
+    pub(crate) fn reads_content_type(&self) -> bool {
+        self.content_type_from == ContentTypeFrom::Header && self.header_mode == HeaderMode::Headers
     }
 }
 

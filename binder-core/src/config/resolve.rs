@@ -167,6 +167,7 @@ impl Resolver<'_> {
         }
         let mut properties = level.read(&self.plan.types, &mut Mistakes::default());
         check::together(&level, &properties, &mut self.mistakes);
+        check::key(&level, &properties, &mut self.mistakes);
         let destinations = self.destinations(&level, channel, direction, &properties);
         properties.destination = Some(destinations.join(","));
         let section = |side: &Side, name| section(&level, side, name, &type_name);

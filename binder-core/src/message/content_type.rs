@@ -56,6 +56,12 @@ impl ContentType {
         let text = self.as_str();
         text.split_once(';').map_or(text, |(essence, _)| essence.trim_end())
     }
+
+    /// Returns whether such a payload is JSON: `application/json`, or a type that ends with `+json`.
+    pub(crate) fn is_json(&self) -> bool {
+        self.0 == Repr::Json
+            || matches!(self.essence(), essence if essence == "application/json" || essence.ends_with("+json"))
+    }
 }
 
 impl fmt::Debug for ContentType {

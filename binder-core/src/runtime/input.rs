@@ -15,6 +15,7 @@ use super::assigned::Assigned;
 use super::common::Common;
 use super::connect::{bind_waits, connect};
 use super::delayed::Delayed;
+use super::keys::KeyPlace;
 use super::layer::Layers;
 use super::retry::RetryPolicy;
 use super::runner::{Look, Runner};
@@ -22,9 +23,10 @@ use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
 use super::transaction;
 use super::work::{Settings, Work};
-use crate::binder::{Consumer, ConsumerBinding, SharedBinder};
+use crate::binder::{BatchView, Consumer, ConsumerBinding, SharedBinder};
+use crate::channel::KeySource;
 use crate::codec::{Codecs, Decode};
-use crate::config::{ContentTypeFrom, HeaderMode, OnExhausted, RetryMode};
+use crate::config::{OnExhausted, RetryMode};
 use crate::handler::{DeliveryRef, Verdict};
 use crate::message::ContentType;
 use crate::{Error, ErrorKind, Result};
@@ -106,8 +108,7 @@ impl InputEntry {
         Decoder {
             codecs: self.codecs.clone(),
             content_type: self.content_type.clone(),
-            from_header: properties.content_type_from == ContentTypeFrom::Header
-                && properties.header_mode == HeaderMode::Headers,
+            from_header: properties.reads_content_type(),
         }
     }
 
@@ -251,7 +252,7 @@ impl InputEntry {
 
     fn settings(&self, consumer: &dyn Consumer) -> Result<Settings> {
         let properties = &self.binding.properties;
-        let key_header = properties.key.as_deref().and_then(|key| key.strip_prefix("header.")).map(Arc::from);
+        let key = properties.key.as_deref().and_then(KeySource::parse_received);
         Ok(Settings {
             channel: Arc::clone(&self.binding.channel),
             retry: RetryPolicy::new(properties),
@@ -260,7 +261,7 @@ impl InputEntry {
             ordering: properties.ordering,
             concurrency: properties.concurrency as usize,
             prefetch: properties.prefetch.unwrap_or_else(|| consumer.default_prefetch()) as usize,
-            key_header,
+            key: KeyPlace::new(key, || self.decoder()),
             delayed: self.delayed()?,
         })
     }
@@ -318,12 +319,20 @@ pub(crate) struct Decoder {
 impl Decoder {
     #[inline]
     pub(crate) fn decode<T: Decode>(&self, delivery: &DeliveryRef<'_>) -> Result<Option<T>> {
-        let (payload, own) = if self.from_header {
-            delivery.view.body(delivery.index)
-        } else {
-            (delivery.view.payload(delivery.index), None)
-        };
+        let (payload, own) = self.body(delivery.view, delivery.index);
         let Some(bytes) = payload else { return Ok(None) };
         T::decode(&self.codecs, own.as_ref().unwrap_or(&self.content_type), bytes).map(Some)
+    }
+
+    /// Returns a payload that is JSON.
+    pub(super) fn json<'v>(&self, view: &'v dyn BatchView, index: usize) -> Option<&'v [u8]> {
+        let (payload, own) = self.body(view, index);
+        payload.filter(|_| own.as_ref().unwrap_or(&self.content_type).is_json())
+    }
+
+    /// Returns the payload, and the content type if the message says one that counts.
+    #[inline]
+    fn body<'v>(&self, view: &'v dyn BatchView, index: usize) -> (Option<&'v [u8]>, Option<ContentType>) {
+        if self.from_header { view.body(index) } else { (view.payload(index), None) }
     }
 }

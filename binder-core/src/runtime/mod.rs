@@ -18,6 +18,7 @@ mod handling;
 mod hooks;
 mod inherit;
 mod input;
+mod keys;
 mod lanes;
 mod layer;
 mod opener;

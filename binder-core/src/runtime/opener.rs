@@ -152,14 +152,7 @@ fn check_consumer(binding: &ConsumerBinding, binder: &SharedBinder) -> Result<()
             return Err(("consumer.transactional", Error::new(kind, text)));
         }
     }
-    match properties.key.as_deref() {
-        None => Ok(()),
-        Some(key) if key.strip_prefix("header.").is_some_and(|name| !name.is_empty()) => Ok(()),
-        Some(key) => {
-            let message = format!("`consumer.key` is `{key}`; it must be `header.<name>`");
-            Err(("consumer.key", Error::new(ErrorKind::Config, message)))
-        }
-    }
+    Ok(())
 }
 
 impl OpenChannel for Opener<'_> {

@@ -4,6 +4,7 @@ mod batches;
 mod committing;
 mod holding;
 mod properties;
+mod searching;
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -22,6 +23,7 @@ use super::aside::Exhausted;
 use super::assigned::Assigned;
 use super::delayed::Delayed;
 use super::hooks::HookSet;
+use super::keys::KeyPlace;
 use super::retry::RetryPolicy;
 use super::runner::{Look, Runner};
 use super::state::{BindingState, Command, StateCell};
@@ -290,7 +292,7 @@ fn settings() -> Settings {
         ordering: Ordering::Partition,
         concurrency: 1,
         prefetch: 100,
-        key_header: None,
+        key: KeyPlace::Record,
         delayed: None,
     }
 }

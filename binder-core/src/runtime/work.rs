@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::aside::{Aside, Exhausted};
 use super::breaker::Breaker;
 use super::delayed::Delayed;
+use super::keys::{KeyPlace, Keys};
 use super::lanes::{LaneIndex, LaneKey, LaneState, Lanes, Task, WaitId};
 use super::retry::RetryPolicy;
 use super::runner::BATCH;
@@ -40,8 +41,8 @@ pub(crate) struct Settings {
     pub(crate) ordering: Ordering,
     pub(crate) concurrency: usize,
     pub(crate) prefetch: usize,
-    /// The header that carries the key, if not the record's own.
-    pub(crate) key_header: Option<Arc<str>>,
+    /// Where the keys are that `ordering: key` asks for.
+    pub(crate) key: KeyPlace,
     /// Where failed messages wait, if not here.
     pub(crate) delayed: Option<Delayed>,
 }
@@ -203,36 +204,33 @@ where
 
     /// Handles a batch: at once what can be, in a lane what can't.
     pub(crate) fn accept(&mut self, view: &dyn BatchView) {
-        if self.settings.ordering == Ordering::Key {
-            self.count_without_key(view);
-        }
+        let keys = if self.settings.ordering == Ordering::Key { self.keys_of(view) } else { Keys::Unused };
         let mut next = 0;
         while next < view.len() {
             let end = if self.lanes.is_empty() { self.run_end(view, next) } else { next + 1 };
             if !self.lanes.is_empty() || self.is_full() {
-                self.accept_beside_others(view, next);
+                self.accept_beside_others(view, next, &keys);
                 next += 1;
             } else {
-                next = self.run_in_place(view, next, end);
+                next = self.run_in_place(view, next, end, &keys);
             }
         }
     }
 
-    fn count_without_key(&self, view: &dyn BatchView) {
-        let has_no_key = |index: &usize| match &self.settings.key_header {
-            None => view.key(*index).is_none(),
-            Some(name) => view.header(*index, name).is_none(),
-        };
-        let count = (0..view.len()).filter(has_no_key).count();
-        if count > 0 {
-            self.state.counts().without_key.add(count);
+    /// Finds the keys, and counts what has none.
+    fn keys_of<'v>(&self, view: &'v dyn BatchView) -> Keys<'v> {
+        let keys = self.settings.key.of(view);
+        let missing = keys.missing();
+        if missing > 0 {
+            self.state.counts().without_key.add(missing);
         }
+        keys
     }
 
-    fn accept_beside_others(&mut self, view: &dyn BatchView, index: usize) {
+    fn accept_beside_others(&mut self, view: &dyn BatchView, index: usize, keys: &Keys<'_>) {
         let busy = match self.settings.ordering {
             Ordering::Partition => self.lanes.find_partition(view.token(index).lane),
-            Ordering::Key => self.key_of(view, index).and_then(|key| self.lanes.find_key(&key)),
+            Ordering::Key => keys.get(index).and_then(|key| self.lanes.find_key(key)),
             Ordering::None => None,
         };
         if let Some(lane) = busy {
@@ -240,11 +238,11 @@ where
             self.window.receive(task.parcel.token);
             self.lanes.push_back(task);
         } else if self.lanes.has_ready() || self.is_full() {
-            let task = self.detach_to_new_lane(view, index);
+            let task = self.detach_to_new_lane(view, index, keys);
             self.window.receive(task.parcel.token);
             self.lanes.push_back(task);
         } else {
-            self.run_in_place(view, index, index + 1);
+            self.run_in_place(view, index, index + 1, keys);
         }
     }
 
@@ -252,7 +250,7 @@ where
     ///
     /// The deliveries are of one lane, of which nothing is unfinished before them, so the last that passed settles them all.
     #[inline]
-    fn run_in_place(&mut self, view: &dyn BatchView, first: usize, end: usize) -> usize {
+    fn run_in_place(&mut self, view: &dyn BatchView, first: usize, end: usize, keys: &Keys<'_>) -> usize {
         let end = if self.breaker.is_some() { first + 1 } else { end };
         let attempt = self.attempt_of(view, first);
         let mut delivery = DeliveryRef { view, index: first, attempt, channel: &self.settings.channel };
@@ -265,7 +263,7 @@ where
         match stopped {
             None => index,
             Some(stopped) => {
-                self.continue_aside(view, index, stopped);
+                self.continue_aside(view, index, keys, stopped);
                 index + 1
             }
         }
@@ -283,8 +281,8 @@ where
     }
 
     #[cold]
-    fn continue_aside(&mut self, view: &dyn BatchView, index: usize, started: Started) {
-        let task = self.detach_to_new_lane(view, index);
+    fn continue_aside(&mut self, view: &dyn BatchView, index: usize, keys: &Keys<'_>, started: Started) {
+        let task = self.detach_to_new_lane(view, index, keys);
         self.window.receive(task.parcel.token);
         self.after_start(task, started);
     }
@@ -561,20 +559,14 @@ where
         Task { parcel: view.detach(index, &mut self.arena), attempt: self.attempt_of(view, index), lane }
     }
 
-    fn detach_to_new_lane(&mut self, view: &dyn BatchView, index: usize) -> Task {
+    fn detach_to_new_lane(&mut self, view: &dyn BatchView, index: usize, keys: &Keys<'_>) -> Task {
         let key = match self.settings.ordering {
             Ordering::Partition => LaneKey::Partition(view.token(index).lane),
-            Ordering::Key => self.key_of(view, index).map_or(LaneKey::Single, LaneKey::Key),
+            Ordering::Key => keys.get(index).map_or(LaneKey::Single, |key| LaneKey::Key(Bytes::copy_from_slice(key))),
             Ordering::None => LaneKey::Single,
         };
         let lane = self.lanes.add(key);
         self.detach(view, index, lane)
-    }
-
-    fn key_of(&self, view: &dyn BatchView, index: usize) -> Option<Bytes> {
-        let Some(name) = &self.settings.key_header else { return view.key(index).map(Bytes::copy_from_slice) };
-        let value = view.header(index, name)?;
-        Some(value.as_bytes().map_or_else(|| value.to_text().into(), Bytes::copy_from_slice))
     }
 }
 

@@ -128,6 +128,7 @@ fn a_number_that_makes_no_sense_is_refused() {
             "multiplier: expected a number that is at least 1, found `.inf`",
         ),
         ("consumer: { backoff: { jitter: 1.5 } }", "jitter: expected a number from 0 to 1, found `1.5`"),
+        ("consumer: { key: payload }", "key: expected `header.<name>` or `payload.<field>`, found `payload`"),
         ("group: ''", "group: expected a name, or no `group` for an anonymous subscription, found the text `\"\"`"),
         ("destination: ''", "destination: expected a name, found the text `\"\"`"),
     ] {
@@ -156,6 +157,10 @@ fn settings_that_contradict_each_other_are_refused() {
             "without dead letters `on-exhausted` must say what becomes of an exhausted message: `discard` or `stop`",
         ),
         (
+            "content-type: text/plain, consumer: { key: payload.id, content-type-from: binding }",
+            "orders.consumer.key: `payload.id` is looked for in JSON, but all payloads of `stream.bindings.orders` are `text/plain` (`content-type`)",
+        ),
+        (
             "consumer: { dead-letters: true }",
             "an anonymous subscription has no dead letters; give the binding a `group`",
         ),
@@ -180,6 +185,7 @@ fn settings_that_only_look_contradictory_are_accepted() {
         "bindings: { orders: { consumer: { prefetch: 4, concurrency: 4 } } }",
         "bindings: { orders: { group: g, consumer: { retry: delayed, ordering: none } } }",
         "default: { consumer: { dead-letters: true } }",
+        "default: { consumer: { key: payload.id, header-mode: none } }, bindings: { invoices: { content-type: text/plain } }",
         "default: { consumer: { concurrency: 4 }, producer: { window: 4 } }",
     ] {
         resolved(yaml(&format!("stream: {{ {text} }}")));
