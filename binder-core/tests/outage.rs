@@ -312,3 +312,66 @@ async fn a_flush_waits_for_a_broker_that_comes_later() {
     flushing.await.expect("no panic").expect("flushed");
     assert_eq!(memory.messages("output").len(), 1);
 }
+
+/// An application with an output and a handled input that waits for its broker.
+async fn both() -> (watch::Sender<bool>, Application) {
+    async fn handle(_: u32) {}
+    let (there, app, _memory) = late_with("{ input: { destination: orders, group: g } }");
+    app.bind::<SourceBinding<u32>>().await.expect("it binds");
+    let input = app.bind::<SinkBinding<u32>>().await.expect("it binds").input;
+    app.handle(input, handle).await.expect("handled");
+    (there, app)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_just_started_is_not_ready() {
+    let (there, app) = both().await;
+    app.start().await.expect("it starts");
+    // nothing has waited in between, so no task of the application has run
+    assert!(!app.health().is_ready());
+    for channel in ["input", "output"] {
+        assert_eq!(app.states()[channel], BindingState::Connecting("starting".to_owned()), "{channel}");
+    }
+    there.send_replace(true);
+    app.ready(PATIENCE).await.expect("ready");
+    let input = app.control("input").expect("it is there");
+    input.stop().await;
+    assert!(app.health().is_ready(), "what is stopped on purpose is not waited for");
+    input.start();
+    assert!(!app.health().is_ready());
+    app.ready(PATIENCE).await.expect("ready again");
+}
+
+/// Stops an input and waits for that no longer than for its drain.
+async fn stops(app: &Application) {
+    let input = app.control("input").expect("it is there");
+    tokio::time::timeout(PATIENCE, input.stop()).await.expect("the stop ends");
+    assert_eq!(input.state(), BindingState::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_comes_with_the_start_ends() {
+    let (there, app) = both().await;
+    app.start().await.expect("it starts");
+    stops(&app).await;
+    there.send_replace(true);
+    app.control("input").expect("it is there").start();
+    app.ready(PATIENCE).await.expect("ready");
+    stops(&app).await;
+    app.control("input").expect("it is there").start();
+    stops(&app).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_while_a_lost_consumer_is_to_be_replaced_ends() {
+    let (there, app) = both().await;
+    there.send_replace(true);
+    app.start().await.expect("it starts");
+    app.ready(PATIENCE).await.expect("ready");
+    there.send_replace(false);
+    while app.states()["input"] == BindingState::Running {
+        tokio::task::yield_now().await;
+    }
+    // it waits for a moment before it opens a new one
+    stops(&app).await;
+}

@@ -91,6 +91,10 @@ impl OutputCore {
         if self.started.swap(true, SeqCst) {
             return;
         }
+        // here, not in the task: who asks before it runs must not hear that all is well
+        if self.state.begin() {
+            self.state.show();
+        }
         let core = Arc::clone(self);
         let task = tokio::spawn(async move { core.connect().await });
         *lock(&self.task) = Some(task.abort_handle());

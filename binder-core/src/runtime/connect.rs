@@ -30,8 +30,8 @@ where
 {
     let mut random = fastrand::Rng::new();
     let mut failed = 0_u32;
-    if state.phase() == BindingState::Idle {
-        state.set(BindingState::Connecting("starting".to_owned()));
+    if state.begin() {
+        state.show();
     }
     loop {
         let error = match bind().await {

@@ -154,12 +154,22 @@ impl InputEntry {
 
     /// Starts, or starts again after a stop.
     pub(crate) fn start(self: &Arc<Self>) {
-        self.command(Command::Run);
         let mut task = lock(&self.task);
-        let Some(run) = lock(&self.run).clone() else { return };
+        let run = lock(&self.run).clone();
+        let mut begins = false;
+        // at once with the command: who asks before the task runs must not hear that all is well, and a stop must find what it ends
+        self.control.send_modify(|command| {
+            *command = Command::Run;
+            begins = run.is_some() && self.state.begin();
+        });
+        let Some(run) = run else { return };
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
             let supervisor = Arc::clone(self).supervise(run);
             *task = Some(tokio::spawn(supervisor).abort_handle());
+        }
+        drop(task);
+        if begins {
+            self.state.show();
         }
     }
 
@@ -202,8 +212,7 @@ impl InputEntry {
     async fn supervise(self: Arc<Self>, run: Run) {
         let mut control = self.control.subscribe();
         loop {
-            let gone = control.wait_for(|command| matches!(command, Command::Run | Command::Pause)).await.is_err();
-            if gone {
+            if !self.is_to_run(&mut control).await {
                 return;
             }
             match self.run_once(&run, &mut control).await {
@@ -223,6 +232,25 @@ impl InputEntry {
                     self.state.stop(&error);
                     return self.release();
                 }
+            }
+        }
+    }
+
+    /// Waits until the binding is to run; it rests if it is told to stop before. Returns false if nobody will ever tell.
+    async fn is_to_run(&self, control: &mut watch::Receiver<Command>) -> bool {
+        loop {
+            let rests = {
+                let command = control.borrow_and_update();
+                if matches!(*command, Command::Run | Command::Pause) {
+                    return true;
+                }
+                matches!(*command, Command::Stop(_)) && self.state.rest()
+            };
+            if rests {
+                self.state.show();
+            }
+            if control.changed().await.is_err() {
+                return false;
             }
         }
     }

@@ -182,7 +182,38 @@ impl StateCell {
             *known = state;
             changed
         });
-        if changed && !self.hooks().is_empty() {
+        if changed {
+            self.show();
+        }
+    }
+
+    /// Notes that an idle binding is to start: from now on it is not ready until it works. Returns whether it was idle; then the hooks are to
+    /// be [told](Self::show).
+    pub(crate) fn begin(&self) -> bool {
+        self.phase.send_if_modified(|known| {
+            let begins = *known == BindingState::Idle;
+            if begins {
+                *known = BindingState::Connecting("starting".to_owned());
+            }
+            begins
+        })
+    }
+
+    /// Notes that a binding which has not connected yet is not to start after all. Returns whether that changes anything; then the hooks are
+    /// to be [told](Self::show).
+    pub(crate) fn rest(&self) -> bool {
+        self.phase.send_if_modified(|known| {
+            let rests = matches!(known, BindingState::Connecting(_));
+            if rests {
+                *known = BindingState::Idle;
+            }
+            rests
+        })
+    }
+
+    /// Tells the hooks of the state. They may command the binding, so nobody who holds its control calls this.
+    pub(crate) fn show(&self) {
+        if !self.hooks().is_empty() {
             self.shown.show(&self.get());
         }
     }
