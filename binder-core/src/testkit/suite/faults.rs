@@ -46,7 +46,8 @@ async fn patient_source(world: &World) -> Source {
     world.source().producer(json!({ "send-timeout": LONG, "window": WINDOW })).open().await
 }
 
-async fn restart(world: &World) {
+/// Stops the broker, for long enough that everybody notices, and starts it.
+pub(super) async fn restart(world: &World) {
     world.stop_broker().await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     world.start_broker().await;

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::basics::all_handle;
 use super::cases;
+use super::faults::restart;
 use super::log::{Act, Seen, act};
 use super::sides::number;
 use super::world::World;
@@ -114,11 +115,7 @@ async fn lossy_parallel_through_reconnect(world: World) {
     let draft = || world.sink("g").consumer(settings.clone()).act(lossy()).open();
     let sinks = join_all((0..2).map(|_| draft())).await;
     source.send_keyed(0..300, |id| format!("k{id}")).await;
-    let restarting = async {
-        world.stop_broker().await;
-        world.start_broker().await;
-    };
-    futures::join!(restarting, source.send_keyed(300..900, |id| format!("k{id}")));
+    futures::join!(restart(&world), source.send_keyed(300..900, |id| format!("k{id}")));
     all_handle(&world, &sinks, 900).await;
 }
 
