@@ -221,6 +221,32 @@ async fn a_batch_handler_has_one_transaction_for_its_call() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_during_a_batch_call_publishes_nothing_of_it() -> Result<()> {
+    let memory = MemoryBinder::new();
+    publish(&memory, &["a", "stuck", "b"]);
+    let app = application(&memory, "", "");
+    let channels = app.bind::<Channels>().await?;
+    let desk = Desk::new(&channels.audit);
+    app.handle_batch(channels.orders, audit_all.with_state(desk.clone())).await?;
+    app.start().await?;
+    desk.until_started(2).await;
+    let begun = tokio::time::Instant::now();
+    app.shutdown().await?;
+    assert_eq!(begun.elapsed().as_secs(), 25, "it waits for the call, as long as a shutdown may take");
+    assert_eq!((texts(&memory, "audit").len(), memory.messages(DEAD).len()), (0, 0));
+    assert_eq!(memory.position("orders", "g"), Some(vec![0]));
+
+    let app = application(&memory, "", "");
+    let channels = app.bind::<Channels>().await?;
+    desk.permits.add_permits(1);
+    app.handle_batch(channels.orders, audit_all.with_state(Desk { audit: channels.audit.clone(), ..desk })).await?;
+    app.start().await?;
+    memory.idle().await;
+    assert_eq!(texts(&memory, "audit"), ["a", "stuck", "b"], "all of it comes again");
+    app.shutdown().await
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_seek_moves_a_transactional_input() -> Result<()> {
     let memory = MemoryBinder::new();
     publish(&memory, &["a", "b", "stuck"]);

@@ -1,6 +1,7 @@
 //! The receive loop against a scripted consumer: what is settled, when, and what is told to the binder.
 
 mod batches;
+mod breaking;
 mod committing;
 mod holding;
 mod properties;
