@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -219,13 +220,11 @@ impl OutputCore {
         *lock(&self.spare) = Some(batch);
     }
 
-    /// Waits until everything is confirmed, and closes; the dynamic destinations too.
+    /// Waits until everything is confirmed, at most so long, and closes; the dynamic destinations too.
     pub(crate) async fn close(&self, patience: Duration) {
         let dynamic: Vec<_> = lock(&self.dynamic).values().map(Arc::clone).collect();
-        for core in dynamic {
-            core.close_own(patience).await;
-        }
-        self.close_own(patience).await;
+        let others = join_all(dynamic.iter().map(|core| core.close_own(patience)));
+        futures::join!(others, self.close_own(patience));
     }
 
     async fn close_own(&self, patience: Duration) {

@@ -113,7 +113,7 @@ impl<T> Input<T> {
 impl<T: Decode> Input<T> {
     /// Waits for the next delivery; the first call starts the binding. `None` when the binding has stopped.
     ///
-    /// An undecodable message goes to the dead letters and is not seen here.
+    /// An undecodable message goes to the dead letters and is not seen here. `handler-timeout` does not count for what is pulled.
     ///
     /// # Errors
     /// With the reason if the binding has stopped for good.
@@ -134,7 +134,7 @@ impl<T: Decode> Input<T> {
         self.pulled.get_or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(1);
             let decoder = entry.decoder();
-            entry.set_run(move |delivery: &DeliveryRef<'_>| {
+            entry.set_pulled_run(move |delivery: &DeliveryRef<'_>| {
                 let message = delivery.to_message(decoder.decode::<T>(delivery)?);
                 let delivery = Delivery::of(delivery);
                 Ok(hand_out(sender.clone(), message, delivery))

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::common::Common;
 use super::hooks::Hooks;
@@ -24,6 +26,9 @@ use crate::codec::Codec;
 use crate::config::{Config, Declared, Resolved};
 use crate::memory;
 use crate::{Error, ErrorKind, Result};
+
+/// How long what comes late in a shutdown may take, if nothing of the time is left.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Puts an application together; see [`Application::builder`].
 #[must_use = "an application begins with `.build()`"]
@@ -294,30 +299,28 @@ impl Application {
     }
 
     /// Drains and ends: suppliers stop; inputs take nothing more, running handlers finish and are settled; outputs wait for the broker;
-    /// connections are closed. What is unfinished after `shutdown-timeout` (25 s) is left for redelivery.
+    /// connections are closed. All of it takes at most `shutdown-timeout` (25 s), and when that is used up another 4 s in which what is done
+    /// is settled and connections are left in good order. What is unfinished then is delivered again.
     pub async fn shutdown(&self) -> Result<()> {
-        let patience = self.0.shutdown_timeout;
+        let end = Instant::now() + self.0.shutdown_timeout;
+        let left = || end.saturating_duration_since(Instant::now());
         let (suppliers, inputs, outputs) = {
             let mut registry = lock(&self.0.registry);
             let suppliers: Vec<_> = registry.suppliers.drain(..).collect();
             (suppliers, registry.inputs.clone(), registry.outputs.clone())
         };
-        for supplier in suppliers {
-            supplier.end(patience).await;
-        }
-        inputs.iter().for_each(|input| input.command(Command::Stop(patience)));
+        join_all(suppliers.into_iter().map(|supplier| supplier.end(left()))).await;
+        inputs.iter().for_each(|input| input.command(Command::Stop(left())));
+        let late = Instant::now() + left() + Duration::from_secs(2);
         for input in &inputs {
-            let stopped = tokio::time::timeout(patience + Duration::from_secs(2), input.stopped()).await;
-            if stopped.is_err() {
+            if tokio::time::timeout_at(late, input.stopped()).await.is_err() {
                 tracing::warn!(channel = %input.binding.channel, "the input did not stop in time");
             }
             input.abort();
         }
         let publishers = lock(&self.0.publishers).close();
-        publishers.end(patience).await;
-        for (output, _) in &outputs {
-            output.close(patience).await;
-        }
+        publishers.end(left().max(LAST)).await;
+        join_all(outputs.iter().map(|(output, _)| output.close(left().max(LAST)))).await;
         let binders: Vec<_> = lock(&self.0.binders).drain().collect();
         for (name, binder) in binders {
             if let Err(error) = binder.close().await {

@@ -60,6 +60,8 @@ pub(crate) struct InputEntry {
     control: watch::Sender<Command>,
     run: Mutex<Option<Run>>,
     handled: AtomicBool,
+    /// Whether deliveries are handed to one who pulls them.
+    pulled: AtomicBool,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -89,6 +91,7 @@ impl InputEntry {
             control: watch::Sender::new(Command::Wait),
             run: Mutex::new(None),
             handled: AtomicBool::new(false),
+            pulled: AtomicBool::new(false),
             task: Mutex::new(None),
         }
     }
@@ -140,6 +143,16 @@ impl InputEntry {
                 .run(),
             )
         }));
+    }
+
+    /// As [`set_run`](Self::set_run), for one who pulls: a delivery is his for as long as he wants, so there is no timeout.
+    pub(crate) fn set_pulled_run<F, Fut>(&self, hand_out: F)
+    where
+        F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Verdict> + Send + 'static,
+    {
+        self.pulled.store(true, SeqCst);
+        self.set_run(hand_out);
     }
 
     pub(crate) fn set_boxed_run(&self, run: Run) {
@@ -284,7 +297,8 @@ impl InputEntry {
         Ok(Settings {
             channel: Arc::clone(&self.binding.channel),
             retry: RetryPolicy::new(properties),
-            handler_timeout: Some(properties.handler_timeout).filter(|wait| !wait.is_zero()),
+            handler_timeout: Some(properties.handler_timeout)
+                .filter(|wait| !wait.is_zero() && !self.pulled.load(SeqCst)),
             breaker: properties.breaker,
             ordering: properties.ordering,
             concurrency: properties.concurrency as usize,

@@ -81,9 +81,10 @@ pub(in crate::runtime) struct Closing(Vec<Publisher>);
 impl Closing {
     /// Waits until what was handed over is decided, at most so long.
     pub(in crate::runtime) async fn end(self, patience: Duration) {
+        let end = Instant::now() + patience;
         for Publisher { asks, mut task } in self.0 {
             drop(asks);
-            if tokio::time::timeout(patience, &mut task).await.is_err() {
+            if tokio::time::timeout_at(end, &mut task).await.is_err() {
                 tracing::warn!("transactions are not committed at the end of the shutdown");
                 task.abort();
             }
