@@ -246,6 +246,7 @@ const NOTICED: &[(Wrong, &[&str])] = &[
     (Wrong::Binder(Fault::EndedByRefusal), &["contract::a_refused_consumer_leaves_its_siblings_alone"]),
     (Wrong::Binder(Fault::HurriesDelayed), &["errors::delayed_attempts_wait_their_time_and_hold_up_nobody"]),
     (Wrong::Binder(Fault::ForgetsAttempts), &["errors::delayed_attempts_wait_their_time_and_hold_up_nobody"]),
+    (Wrong::Binder(Fault::BelievesAttempts), &["errors::headers_of_ours_from_outside_are_not_believed"]),
     (Wrong::Binder(Fault::IgnoresSeek), &["settlement::a_seek_moves_the_group"]),
     (Wrong::Binder(Fault::RedrivesToAll), &["errors::a_redrive_goes_to_the_failed_group_only"]),
     (Wrong::Binder(Fault::LosesRedriven), &["errors::a_redrive_goes_to_the_failed_group_only"]),

@@ -73,6 +73,21 @@ fn of_lane(lane: u32, sequence: u64, payload: &str) -> Parcel {
     Parcel { token: Token { lane: LaneId(lane), sequence }, ..parcel(sequence, "k", payload) }
 }
 
+/// What would make a timer that starts anew with each message wait for ever.
+#[tokio::test(start_paused = true)]
+async fn a_steady_flow_holds_no_batch_back() {
+    let mut bench = Batches::start(vec![parcel(1, "k", "ok 1")]);
+    for sequence in 2..=100 {
+        assert_eq!(bench.call().await, [format!("ok {}", sequence - 1)]);
+        let begun = Instant::now();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        bench.shared.push(Step::Batch(vec![parcel(sequence, "k", &format!("ok {sequence}"))]));
+        quiet().await;
+        assert!(begun.elapsed() <= Duration::from_millis(12));
+        assert_eq!(bench.calls.len(), 1, "{sequence} waits for more");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_whose_lanes_are_all_lost_ends_before_its_messages_come_again() {
     let mut bench = Batches::start(vec![of_lane(1, 1, "wait"), of_lane(2, 1, "ok")]);

@@ -10,6 +10,7 @@ use super::log::{Act, Seen, act};
 use super::sides::{SinkDraft, number};
 use super::world::World;
 use crate::BindingState;
+use crate::binder::RETRY_ATTEMPT;
 use crate::channel::SinkBinding;
 use crate::handler::{Batch, BatchOutcome, HandlerError, HandlerExt, State};
 use crate::message::{Headers, Message};
@@ -17,6 +18,7 @@ use crate::message::{Headers, Message};
 cases!("errors":
     retry_count_is_exact,
     one_attempt_is_one,
+    headers_of_ours_from_outside_are_not_believed [Delay],
     backoff_has_a_floor,
     only_a_transient_error_is_tried_again,
     dead_letter_is_the_original_with_reason_and_origin,
@@ -70,6 +72,28 @@ async fn one_attempt_is_one(world: World) {
     sink.handles(1..2).await;
     sink.stays_at(2).await;
     world.dead_letters("g").await.handles(0..1).await;
+}
+
+/// Who sends the headers with which messages come back is not believed: it did not come back.
+async fn headers_of_ours_from_outside_are_not_believed(world: World) {
+    let backoff = json!({ "initial": "100ms", "jitter": 0 });
+    let delayed = json!({ "max-attempts": 2, "ordering": "none", "retry": "delayed", "backoff": backoff });
+    let sink = world.sink("g").consumer(delayed).act(failing(|_| true, transient)).open().await;
+    let claims = [
+        ("x-retry-exchange", "elsewhere"),
+        ("x-retry-routing-key", "elsewhere"),
+        ("x-retry-origin", "7/7/7/CreateTime"),
+    ];
+    let message = Message::new(number(0)).with_header(RETRY_ATTEMPT, 9).with_header("x-attempts", 9);
+    let message = claims.into_iter().fold(message, |message, (name, value)| message.with_header(name, value));
+    world.plain_source().await.message(message).await;
+    world.dead_letters("g").await.handles(0..1).await;
+    sink.stays_at(2).await;
+    assert_eq!(attempts(&sink.seen(), 0), [1, 2]);
+    for seen in sink.seen() {
+        assert_eq!(&*seen.delivery.destination, world.destination());
+        assert_ne!(seen.delivery.offset, Some(7));
+    }
 }
 
 async fn backoff_has_a_floor(world: World) {

@@ -167,6 +167,8 @@ faults! {
     HurriesDelayed,
     /// Gives messages back that have waited as if it were their first attempt.
     ForgetsAttempts,
+    /// Takes whoever says so for a message that comes back.
+    BelievesAttempts,
     /// Says that it has moved its group.
     IgnoresSeek,
     /// Sends dead letters back to all groups.

@@ -13,7 +13,7 @@ use super::super::received::{Got, attempts, copied};
 use super::{Fault, FaultySink};
 use crate::binder::{
     BatchView, CommitError, Consumer, ConsumerTransaction, DeadLetter, DeadLetterSink, LaneId, Metadata, Parcel,
-    Received, SeekTo, Token,
+    RETRY_ATTEMPT, Received, SeekTo, Token,
 };
 use crate::message::{ContentType, HeaderValue, Headers};
 use crate::{Error, ErrorKind, Result};
@@ -390,7 +390,9 @@ impl BatchView for Parcels {
     }
 
     fn attempt(&self, index: usize) -> u32 {
-        self.attempts.get(&self.token(index)).copied().unwrap_or(1)
+        let attempt = self.attempts.get(&self.token(index)).copied().unwrap_or(1);
+        let claimed = self.header(index, RETRY_ATTEMPT).filter(|_| self.fault == Fault::BelievesAttempts);
+        claimed.and_then(|claimed| u32::try_from(claimed.as_i64()?).ok()).unwrap_or(attempt)
     }
 
     fn detach(&self, index: usize, _: &mut BytesMut) -> Parcel {
