@@ -70,8 +70,7 @@ struct Place {
     letters: String,
     /// Where they are sent back to.
     target: String,
-    all_groups: bool,
-    resolves: bool,
+    purpose: Purpose,
 }
 
 /// What the clients of a pass are made of.
@@ -95,8 +94,9 @@ struct Reading {
     producer: Option<BaseProducer<Outcome>>,
     /// How many partitions the target has; none if it does not exist.
     target: Option<i32>,
+    /// What is not resolved yet.
     taken: Vec<Letter>,
-    /// What was read while the letters before it were resolved.
+    /// What was read and is not taken yet.
     ahead: Vec<Letter>,
 }
 
@@ -129,7 +129,8 @@ impl Reading {
         let count = |topic: &str| partitions(&consumer, topic).map_err(fail);
         let Some(letters) = count(&place.letters)? else { return Ok(None) };
         let target = count(&place.target)?;
-        let producer = if place.resolves { Some(open_producer(clients, &place).map_err(fail)?) } else { None };
+        let producer =
+            if place.purpose != Purpose::Look { Some(open_producer(clients, &place).map_err(fail)?) } else { None };
         // after the producer: what an earlier run left open is decided by now
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(&place.letters, 0, letters - 1);
@@ -155,9 +156,10 @@ impl Reading {
 
     /// Takes at most so many letters; none at the end.
     fn take(&mut self, max: usize) -> Result<()> {
+        self.reader.place.purpose.check_take(self.taken.len())?;
         self.taken.clear();
         if self.ahead.is_empty() {
-            return self.reader.read(max, &mut self.taken);
+            self.reader.read(max, &mut self.ahead)?;
         }
         std::mem::swap(&mut self.taken, &mut self.ahead);
         self.ahead.extend(self.taken.drain(max.min(self.taken.len())..));
@@ -167,12 +169,13 @@ impl Reading {
     /// Resolves what was taken, and meanwhile reads as many of those that come next.
     fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
         let Self { reader, producer, target, taken, ahead } = self;
+        reader.place.purpose.check_resolve(taken.len(), disposals)?;
         let (letters, link, max) = (reader.place.letters.clone(), reader.link.clone(), taken.len());
         let unprepared = || Error::new(ErrorKind::Unexpected, "the pass was opened to look");
         let producer = producer.as_ref().ok_or_else(unprepared)?;
         let group = reader.consumer.group_metadata();
         let resolving = Resolving { place: reader.place.clone(), producer, target: *target, taken, group, link };
-        std::thread::scope(|scope| {
+        let resolved = std::thread::scope(|scope| {
             let reading = ahead.is_empty().then(|| scope.spawn(|| reader.read(max, ahead)));
             let resolved = resolving.transact(disposals);
             let read = reading.map_or(Ok(Ok(())), |reading| reading.join());
@@ -181,8 +184,10 @@ impl Reading {
             if let Ok(Err(error)) = read {
                 tracing::debug!("letters are not read ahead: {error}");
             }
-            Ok(resolved)
-        })
+            Ok::<_, Error>(resolved)
+        })?;
+        taken.clear();
+        Ok(resolved)
     }
 
     fn entries(&self, group: &Arc<str>) -> Vec<DeadLetterEntry> {
@@ -285,13 +290,12 @@ impl Resolving<'_> {
         let outcome = producer.context();
         lock(&outcome.failures).clear();
         for (index, (letter, disposal)) in self.taken.iter().zip(disposals).enumerate() {
-            if *disposal == Disposal::Discard {
-                continue;
-            }
-            let sent = if *disposal == Disposal::Send && refused[index].is_none() {
-                self.returning(letter).map_err(|error| refused[index] = Some(error)).ok()
-            } else {
-                None
+            let sent = match disposal {
+                Disposal::Discard => continue,
+                Disposal::Send if refused[index].is_none() => {
+                    self.returning(letter).map_err(|error| refused[index] = Some(error)).ok()
+                }
+                _ => None,
             };
             let (topic, partition, headers) = match sent {
                 Some((partition, headers)) => (self.place.target.as_str(), partition, headers),
@@ -329,7 +333,7 @@ impl Resolving<'_> {
             let error = Error::new(ErrorKind::Unroutable, text);
             return Err(error.with_context("destination", self.place.target.as_str()));
         };
-        let (partition, headers) = letter.returning(self.place.all_groups)?;
+        let (partition, headers) = letter.returning(self.place.purpose == Purpose::Resolve { all_groups: true })?;
         Ok((partition.filter(|partition| (0..partitions).contains(partition)), headers))
     }
 
@@ -390,6 +394,7 @@ fn open_producer(clients: &Clients, place: &Place) -> Result<BaseProducer<Outcom
 pub(crate) struct Pass {
     clients: Clients,
     group: Arc<str>,
+    purpose: Purpose,
     places: VecDeque<Place>,
     reading: Option<Reading>,
     /// A call was dropped: where it had come is not known.
@@ -410,12 +415,11 @@ impl Pass {
             source: source.as_str().into(),
             letters: dead_letter_topic(source, group),
             target: if all_groups { source.clone() } else { returned::redrive_topic(source, group) },
-            all_groups,
-            resolves: purpose != Purpose::Look,
+            purpose,
         };
         let places = binding.destinations.iter().map(place).collect();
         let clients = Clients { consumer, producer, link };
-        Self { clients, group: group.into(), places, reading: None, broken: false }
+        Self { clients, group: group.into(), purpose, places, reading: None, broken: false }
     }
 
     /// Runs a call of the clients, which block, on a thread of its own.
@@ -482,7 +486,10 @@ impl DeadLetterPass for Pass {
 
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
         self.check()?;
-        let Some(reading) = self.reading.take() else { return Ok(Vec::new()) };
+        let Some(reading) = self.reading.take() else {
+            self.purpose.check_resolve(0, disposals)?;
+            return Ok(Vec::new());
+        };
         let disposals = disposals.to_vec();
         self.with(reading, move |reading| reading.resolve(&disposals)).await
     }

@@ -13,7 +13,7 @@ use binder_core::binder::{
     ATTEMPTS, ConsumerBinding, DeadLetterEntry, DeadLetterPass, Disposal, Purpose, REDRIVE_COUNT,
 };
 use binder_core::message::Headers;
-use binder_core::{Error, Result};
+use binder_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::stream::{self, FuturesOrdered, StreamExt};
 use lapin::Channel;
@@ -221,11 +221,14 @@ pub(crate) struct Pass {
     link: Arc<Link>,
     courier: Courier,
     group: Arc<str>,
-    all_groups: bool,
+    purpose: Purpose,
     quorum: bool,
     places: VecDeque<Place>,
     reading: Option<Reading>,
+    /// What is not resolved yet.
     taken: Vec<Delivery>,
+    /// A call failed or was dropped: which letters it took or acknowledged is not known.
+    broken: bool,
 }
 
 impl Pass {
@@ -247,12 +250,20 @@ impl Pass {
             link: Arc::clone(consume),
             courier: Courier::new(Arc::clone(publish)),
             group: group.into(),
-            all_groups: matches!(purpose, Purpose::Resolve { all_groups: true }),
+            purpose,
             quorum: settings.dlq_quorum.enabled,
             places: binding.destinations.iter().map(place).collect(),
             reading: None,
             taken: Vec::new(),
+            broken: false,
         }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.broken {
+            return Err(Error::new(ErrorKind::Closed, "an earlier call failed or was dropped; begin another pass"));
+        }
+        Ok(())
     }
 
     /// Begins with the next place that has letters. A queue that does not exist has none.
@@ -281,6 +292,63 @@ impl Pass {
         }
     }
 
+    async fn take_next(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>> {
+        self.taken.clear();
+        loop {
+            if self.reading.is_none() && !self.open_next().await? {
+                return Ok(Vec::new());
+            }
+            let Some(reading) = &mut self.reading else { return Ok(Vec::new()) };
+            reading.fill(&mut self.taken, max).await?;
+            if !self.taken.is_empty() {
+                let place = reading.place.clone();
+                return Ok(self.taken.iter().map(|letter| self.entry(&place, letter)).collect());
+            }
+            self.close_place().await?;
+        }
+    }
+
+    /// Does what is said; there is one disposal for each letter.
+    async fn resolve_taken(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
+        let Self { reading, courier, purpose, taken, .. } = self;
+        let Some(reading) = reading else { return Ok(Vec::new()) };
+        let Reading { place, channel, left, taken: unresolved, ahead, nothing_stays } = reading;
+        let (count, queue) = (taken.len(), place.letters());
+        let back = Return { place, courier, all_groups: *purpose == Purpose::Resolve { all_groups: true } };
+        let resolving = async {
+            let mut acks = Acks { channel, nothing_stays, tags: Vec::with_capacity(ACK_EVERY) };
+            let mut answers = Vec::with_capacity(count);
+            let sending = (0..count).map(|index| back.send_if(&taken[index], disposals[index]));
+            let mut sending = stream::iter(sending).buffered(SENT_AT_ONCE);
+            while let Some(refused) = sending.next().await {
+                let index = answers.len();
+                if leaves(disposals[index], &refused) {
+                    acks.add(taken[index].delivery_tag).await?
+                } else {
+                    acks.stays().await?
+                }
+                answers.push(refused);
+            }
+            acks.send().await?;
+            Ok::<_, Error>(answers)
+        };
+        let reading_ahead = async {
+            if ahead.is_empty() {
+                // what is wrong with the channel is told by whoever needs it next
+                let _ = read(channel, &queue, left, ahead, count).await;
+                ahead.len()
+            } else {
+                0
+            }
+        };
+        let (answers, read) = futures::join!(resolving, reading_ahead);
+        let answers = answers?;
+        let gone = answers.iter().zip(disposals).filter(|(refused, disposal)| leaves(**disposal, refused)).count();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        *unresolved = (*unresolved + number(read)).saturating_sub(number(gone));
+        Ok(answers)
+    }
+
     fn entry(&self, place: &Place, letter: &Delivery) -> DeadLetterEntry {
         let properties = &letter.properties;
         let mut entry = DeadLetterEntry::new(Arc::clone(&place.destination), Arc::clone(&self.group));
@@ -295,6 +363,15 @@ impl Pass {
         let tombstone = letter.data.is_empty() && headers::is_tombstone(properties);
         entry.payload = (!tombstone).then(|| Bytes::copy_from_slice(&letter.data));
         entry
+    }
+}
+
+/// Returns whether a letter leaves the queue.
+fn leaves(disposal: Disposal, refused: &Option<Error>) -> bool {
+    match disposal {
+        Disposal::Send => refused.is_none(),
+        Disposal::Discard => true,
+        _ => false,
     }
 }
 
@@ -350,65 +427,21 @@ impl Return<'_> {
 #[async_trait]
 impl DeadLetterPass for Pass {
     async fn take(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>> {
-        self.taken.clear();
-        let max = max.min(MOST);
-        loop {
-            if self.reading.is_none() && !self.open_next().await? {
-                return Ok(Vec::new());
-            }
-            let Some(reading) = &mut self.reading else { return Ok(Vec::new()) };
-            reading.fill(&mut self.taken, max).await?;
-            if !self.taken.is_empty() {
-                let place = reading.place.clone();
-                return Ok(self.taken.iter().map(|letter| self.entry(&place, letter)).collect());
-            }
-            self.close_place().await?;
-        }
+        self.check()?;
+        self.purpose.check_take(self.taken.len())?;
+        self.broken = true;
+        let letters = self.take_next(max.min(MOST)).await?;
+        self.broken = false;
+        Ok(letters)
     }
 
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
-        let Self { reading, courier, all_groups, taken, .. } = self;
-        let Some(reading) = reading else { return Ok(Vec::new()) };
-        let Reading { place, channel, left, taken: unresolved, ahead, nothing_stays } = reading;
-        let (count, queue) = (taken.len().min(disposals.len()), place.letters());
-        let back = Return { place, courier, all_groups: *all_groups };
-        let resolving = async {
-            let mut acks = Acks { channel, nothing_stays, tags: Vec::with_capacity(ACK_EVERY) };
-            let mut answers = Vec::with_capacity(count);
-            let sending = (0..count).map(|index| back.send_if(&taken[index], disposals[index]));
-            let mut sending = stream::iter(sending).buffered(SENT_AT_ONCE);
-            while let Some(refused) = sending.next().await {
-                let index = answers.len();
-                let stays = refused.is_some() || disposals[index] == Disposal::Keep;
-                if stays {
-                    acks.stays().await?
-                } else {
-                    acks.add(taken[index].delivery_tag).await?
-                }
-                answers.push(refused);
-            }
-            acks.send().await?;
-            if count < taken.len() {
-                acks.stays().await?;
-            }
-            Ok::<_, Error>(answers)
-        };
-        let reading_ahead = async {
-            if ahead.is_empty() {
-                // what is wrong with the channel is told by whoever needs it next
-                let _ = read(channel, &queue, left, ahead, count).await;
-                ahead.len()
-            } else {
-                0
-            }
-        };
-        let (answers, read) = futures::join!(resolving, reading_ahead);
-        let answers = answers?;
-        let gone =
-            |(refused, disposal): &(&Option<Error>, &Disposal)| refused.is_none() && **disposal != Disposal::Keep;
-        let gone = answers.iter().zip(disposals).filter(gone).count();
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        *unresolved = (*unresolved + number(read)).saturating_sub(number(gone));
+        self.check()?;
+        self.purpose.check_resolve(self.taken.len(), disposals)?;
+        self.broken = true;
+        let answers = self.resolve_taken(disposals).await?;
+        self.taken.clear();
+        self.broken = false;
         Ok(answers)
     }
 

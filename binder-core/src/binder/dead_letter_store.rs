@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::ConsumerBinding;
 use crate::message::Headers;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Header of a message that was sent back from the dead letters: how often. It travels on with the message, so that a loop is noticed.
 pub const REDRIVE_COUNT: &str = "x-redrive-count";
@@ -32,7 +32,7 @@ pub trait DeadLetterStore: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// To look: nothing changes. [`DeadLetterPass::resolve`] is not called.
+    /// To look: nothing changes, and [`DeadLetterPass::resolve`] is refused.
     Look,
     /// To say of each letter what becomes of it.
     Resolve {
@@ -41,7 +41,37 @@ pub enum Purpose {
     },
 }
 
-/// What becomes of a dead letter.
+impl Purpose {
+    /// Checks that a pass may take letters, of which so many are taken and not resolved. Every [`DeadLetterPass::take`] begins with this.
+    ///
+    /// # Errors
+    /// [`Unexpected`](ErrorKind::Unexpected) if letters of a pass that resolves are left: it would go past them.
+    pub fn check_take(self, unresolved: usize) -> Result<()> {
+        if self == Self::Look || unresolved == 0 {
+            return Ok(());
+        }
+        let text = format!("more dead letters are taken while {unresolved} are not resolved");
+        Err(Error::new(ErrorKind::Unexpected, text))
+    }
+
+    /// Checks that a pass may resolve letters, of which so many are taken and not resolved. Every [`DeadLetterPass::resolve`] begins with
+    /// this.
+    ///
+    /// # Errors
+    /// [`Unexpected`](ErrorKind::Unexpected) if the pass only looks, or if there is not one disposal for each letter.
+    pub fn check_resolve(self, unresolved: usize, disposals: &[Disposal]) -> Result<()> {
+        if self == Self::Look {
+            return Err(Error::new(ErrorKind::Unexpected, "the pass was opened to look"));
+        }
+        if disposals.len() == unresolved {
+            return Ok(());
+        }
+        let text = format!("{} disposals for {unresolved} dead letters", disposals.len());
+        Err(Error::new(ErrorKind::Unexpected, text))
+    }
+}
+
+/// What becomes of a dead letter. A binder keeps the letter if it does not know what is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Disposal {
@@ -51,6 +81,10 @@ pub enum Disposal {
     Keep,
     /// It is deleted.
     Discard,
+    /// What no binder knows: the test kit says it in place of what a later version may add.
+    #[cfg(feature = "testkit")]
+    #[doc(hidden)]
+    Unknown,
 }
 
 /// One way through the dead letters of a group.
@@ -58,13 +92,24 @@ pub enum Disposal {
 /// # Contract
 /// A letter leaves the store only after the broker has confirmed its message, so a process that dies may send one twice and loses none. What
 /// was taken and not resolved stays, also if the pass is dropped.
+///
+/// What is asked for is checked before anything is done, with [`Purpose::check_take`] and [`Purpose::check_resolve`], and what they refuse
+/// changes nothing: the pass goes on as if it had not been asked. After another error, or when the future of a call was dropped, the pass
+/// loses nothing either, but may refuse all but [`close`](Self::close).
 #[async_trait]
 pub trait DeadLetterPass: fmt::Debug + Send {
     /// Takes the next letters, at most `max`; none at the end.
+    ///
+    /// # Errors
+    /// As [`Purpose::check_take`]: in a pass that resolves, the letters taken before are resolved first.
     async fn take(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>>;
 
-    /// Does with the letters taken last, in their order, what is said. Returns for each why it could not be sent, if it could not: such a letter
-    /// stays. Dropping the future may leave letters both sent and stored.
+    /// Does with the letters taken last, in their order, what is said: one disposal for each. A letter of which is said what the binder does
+    /// not know stays. Returns for each letter why it could not be sent, if it could not: such a letter stays. Dropping the future may leave
+    /// letters both sent and stored.
+    ///
+    /// # Errors
+    /// As [`Purpose::check_resolve`]; letters that are resolved count no more.
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>>;
 
     /// Ends the pass; what stays can be taken again when this returns.
@@ -115,5 +160,30 @@ impl DeadLetterEntry {
             headers: Headers::new(),
             payload: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_neither_passed_nor_guessed() {
+        let resolve = Purpose::Resolve { all_groups: false };
+        assert!(resolve.check_take(0).is_ok() && resolve.check_resolve(0, &[]).is_ok());
+        assert!(resolve.check_resolve(2, &[Disposal::Keep, Disposal::Send]).is_ok());
+        let error = resolve.check_take(3).expect_err("three would be passed");
+        assert_eq!(error.to_string(), "more dead letters are taken while 3 are not resolved");
+        for (letters, disposals) in [(2, 1), (2, 3), (1, 0), (0, 1)] {
+            let error = resolve.check_resolve(letters, &vec![Disposal::Send; disposals]).expect_err("not one for each");
+            assert_eq!(error.to_string(), format!("{disposals} disposals for {letters} dead letters"));
+        }
+    }
+
+    #[test]
+    fn who_looks_takes_and_resolves_nothing() {
+        assert!(Purpose::Look.check_take(3).is_ok());
+        let error = Purpose::Look.check_resolve(1, &[Disposal::Keep]).expect_err("nothing changes");
+        assert_eq!(error.to_string(), "the pass was opened to look");
     }
 }

@@ -66,7 +66,7 @@ impl DeadLetterStore for MemoryBinder {
         Ok(Box::new(Pass {
             session,
             group,
-            all_groups,
+            purpose,
             places,
             current: 0,
             taken: Batch::new(true),
@@ -99,9 +99,10 @@ impl Place {
 struct Pass {
     session: Arc<Session>,
     group: Arc<str>,
-    all_groups: bool,
+    purpose: Purpose,
     places: Vec<Place>,
     current: usize,
+    /// What is not resolved yet.
     taken: Batch,
     _resolving: Option<OwnedMutexGuard<()>>,
 }
@@ -151,7 +152,7 @@ impl Pass {
         let kept = without_failure(letter.headers()).filter(|(name, _)| *name != REDRIVE_COUNT);
         let mut headers: Headers = kept.collect();
         headers.append(REDRIVE_COUNT, HeaderValue::I64(i64::from(told.redriven) + 1));
-        if !self.all_groups {
+        if self.purpose != (Purpose::Resolve { all_groups: true }) {
             headers = returns::with_origin(headers, told.partition, told.offset, told.timestamp);
         }
         let content_type = letter.content_type();
@@ -280,12 +281,14 @@ fn append_run<'a>(partition: &Partition, messages: &mut Peekable<impl Iterator<I
 impl DeadLetterPass for Pass {
     async fn take(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>> {
         self.session.check_open()?;
+        self.purpose.check_take(self.taken.len())?;
         self.read(max);
         let Some(place) = self.places.get(self.current) else { return Ok(Vec::new()) };
         Ok((0..self.taken.len()).map(|index| self.entry(place, &self.letter(index))).collect())
     }
 
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
+        self.purpose.check_resolve(self.taken.len(), disposals)?;
         let Some(place) = self.places.get(self.current) else { return Ok(Vec::new()) };
         let session = &self.session;
         let target = session.hub.find(&place.target);
@@ -293,18 +296,22 @@ impl DeadLetterPass for Pass {
             (Disposal::Send, None) => Some(place.unroutable()),
             _ => None,
         };
-        let count = disposals.len().min(self.taken.len());
-        let answers: Vec<_> = disposals[..count].iter().map(refuse).collect();
+        let answers: Vec<_> = disposals.iter().map(refuse).collect();
         if let Some(target) = &target {
             let partitions = target.count();
             let returning = |index| self.returning(self.letter(index), partitions);
-            let sent = (0..count).filter(|index| disposals[*index] == Disposal::Send).map(returning);
+            let sent = (0..disposals.len()).filter(|index| disposals[*index] == Disposal::Send).map(returning);
             append_all(session, target, sent).await?;
         }
-        let stays = |index: &usize| disposals[*index] == Disposal::Keep || answers[*index].is_some();
+        let stays = |index: &usize| match disposals[*index] {
+            Disposal::Send => answers[*index].is_some(),
+            Disposal::Discard => false,
+            _ => true,
+        };
         let staying = |index| self.letter(index).staying(place.partition);
-        append_all(session, &place.letters, (0..count).filter(stays).map(staying)).await?;
+        append_all(session, &place.letters, (0..disposals.len()).filter(stays).map(staying)).await?;
         session.hub.set_resolved(place.letters.name(), place.partition, place.position);
+        self.taken.clear();
         Ok(answers)
     }
 

@@ -147,6 +147,7 @@ impl DeadLetters {
                 reasons.push(decided.err());
             }
             let answers = pass.resolve(&disposals).await.map_err(|error| self.input.in_context(error))?;
+            check_answers(answers.len(), letters.len()).map_err(|error| self.input.in_context(error))?;
             for (((letter, disposal), reason), answer) in letters.iter().zip(disposals).zip(reasons).zip(answers) {
                 report.note(letter, disposal, reason.or(answer));
             }
@@ -168,6 +169,15 @@ impl DeadLetters {
     async fn close(&self, pass: Box<dyn DeadLetterPass>) -> Result<()> {
         pass.close().await.map_err(|error| self.input.in_context(error))
     }
+}
+
+/// A letter that the binder does not answer for would be missing in the report.
+fn check_answers(answers: usize, letters: usize) -> Result<()> {
+    if answers == letters {
+        return Ok(());
+    }
+    let text = format!("the binder answers for {answers} dead letters of {letters}");
+    Err(Error::new(ErrorKind::Unexpected, text))
 }
 
 /// Sending dead letters back; see [`DeadLetters::redrive`].
@@ -264,7 +274,19 @@ impl RedriveReport {
             (Some(reason), _) => self.refused.push(Refused { letter: letter.clone(), reason }),
             (None, Disposal::Send) => self.sent += 1,
             (None, Disposal::Discard) => self.discarded += 1,
-            (None, Disposal::Keep) => self.kept += 1,
+            (None, _) => self.kept += 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binder_answers_for_each_letter() {
+        assert!(check_answers(2, 2).is_ok());
+        let error = check_answers(1, 2).expect_err("one is missing");
+        assert_eq!(error.to_string(), "the binder answers for 1 dead letters of 2");
     }
 }

@@ -9,11 +9,11 @@ use super::cases;
 use super::log::{Act, Seen, act};
 use super::sides::{SinkDraft, number};
 use super::world::World;
-use crate::BindingState;
-use crate::binder::RETRY_ATTEMPT;
+use crate::binder::{ConsumerBinding, DeadLetterEntry, DeadLetterPass, Disposal, Purpose, RETRY_ATTEMPT};
 use crate::channel::SinkBinding;
 use crate::handler::{Batch, BatchOutcome, HandlerError, HandlerExt, State};
 use crate::message::{Headers, Message};
+use crate::{Application, BindingState, ErrorKind};
 
 cases!("errors":
     retry_count_is_exact,
@@ -33,6 +33,9 @@ cases!("errors":
     batch_names_the_items_that_failed,
     delayed_attempts_wait_their_time_and_hold_up_nobody [Delay],
     a_redrive_goes_to_the_failed_group_only [DeadLetterStore],
+    letters_of_which_nothing_is_said_stay [DeadLetterStore],
+    letters_of_which_the_unknown_is_said_stay [DeadLetterStore],
+    letters_are_resolved_before_more_are_taken [DeadLetterStore],
 );
 
 /// Fails the messages that `fails` names.
@@ -342,4 +345,101 @@ async fn a_redrive_goes_to_the_failed_group_only(world: World) {
     assert_eq!(well.ids(), [1, 3, 5, 7, 9], "in order, and no other");
     other.stays_at(10).await;
     assert_eq!(world.wait("a count", letters.count()).await.expect("counted"), 0);
+}
+
+/// Leaves the numbers 0 to 3 in the dead letters of `g`, and returns the application that they belong to: its input is not started.
+async fn four_dead(world: &World) -> Application {
+    let failed = world.sink("g").act(failing(|_| true, permanent)).open().await;
+    world.plain_source().await.send_many(0..4).await;
+    failed.sees(4).await;
+    let letters = failed.app.dead_letters("input").expect("the input has dead letters");
+    let count = async {
+        while letters.count().await.expect("counted") < 4 {
+            world.look_on().await;
+        }
+    };
+    world.wait("four dead letters", count).await;
+    failed.stop().await;
+    let (app, _) = world.sink("g").pull().await;
+    app
+}
+
+/// Begins to go through the dead letters of `g` as a binder's own caller.
+async fn resolving(world: &World) -> Box<dyn DeadLetterPass> {
+    let binder = world.binder();
+    let mut input = ConsumerBinding::new("in");
+    input.destinations = vec![world.destination().to_owned()];
+    input.group = Some(world.group("g"));
+    let store = binder.dead_letter_store().expect("the capability says so");
+    let opening = store.open(&input, Purpose::Resolve { all_groups: false });
+    world.wait("a pass", opening).await.expect("opened")
+}
+
+async fn taken(world: &World, pass: &mut Box<dyn DeadLetterPass>, max: usize) -> Vec<u64> {
+    ids(&world.wait("dead letters", pass.take(max)).await.expect("taken"))
+}
+
+fn ids(letters: &[DeadLetterEntry]) -> Vec<u64> {
+    let id = |letter: &DeadLetterEntry| String::from_utf8_lossy(letter.payload.as_deref().unwrap_or_default()).parse();
+    letters.iter().map(|letter| id(letter).expect("a number")).collect()
+}
+
+async fn resolved(world: &World, pass: &mut Box<dyn DeadLetterPass>, disposals: &[Disposal]) {
+    let answers = world.wait("an answer", pass.resolve(disposals)).await.expect("resolved");
+    assert_eq!(answers.len(), disposals.len());
+    assert!(answers.iter().all(Option::is_none), "{answers:?}");
+}
+
+async fn refused(world: &World, pass: &mut Box<dyn DeadLetterPass>, disposals: &[Disposal]) {
+    let error = world.wait("a refusal", pass.resolve(disposals)).await.expect_err("there are more or fewer letters");
+    assert_eq!(error.kind(), ErrorKind::Unexpected, "{error:?}");
+}
+
+async fn close(world: &World, pass: Box<dyn DeadLetterPass>) {
+    world.wait("the end of a pass", pass.close()).await.expect("closed");
+}
+
+/// Checks which dead letters are left, in their order.
+async fn left(world: &World, app: &Application, expected: &[u64]) {
+    let letters = app.dead_letters("input").expect("the input has dead letters");
+    assert_eq!(ids(&world.wait("a list", letters.list(100)).await.expect("listed")), expected);
+}
+
+/// Too few disposals or too many are refused, nothing changes, and the pass goes on.
+async fn letters_of_which_nothing_is_said_stay(world: World) {
+    let app = four_dead(&world).await;
+    let mut pass = resolving(&world).await;
+    assert_eq!(taken(&world, &mut pass, 10).await, [0, 1, 2, 3]);
+    for wrong in [0, 1, 3, 5] {
+        refused(&world, &mut pass, &vec![Disposal::Discard; wrong]).await;
+    }
+    resolved(&world, &mut pass, &[Disposal::Discard, Disposal::Keep, Disposal::Discard, Disposal::Keep]).await;
+    refused(&world, &mut pass, &[Disposal::Discard; 4]).await;
+    close(&world, pass).await;
+    left(&world, &app, &[1, 3]).await;
+}
+
+async fn letters_of_which_the_unknown_is_said_stay(world: World) {
+    let app = four_dead(&world).await;
+    let mut pass = resolving(&world).await;
+    assert_eq!(taken(&world, &mut pass, 10).await, [0, 1, 2, 3]);
+    resolved(&world, &mut pass, &[Disposal::Discard, Disposal::Unknown, Disposal::Keep, Disposal::Unknown]).await;
+    close(&world, pass).await;
+    left(&world, &app, &[1, 2, 3]).await;
+}
+
+/// Else a pass could go past letters of which nothing was said.
+async fn letters_are_resolved_before_more_are_taken(world: World) {
+    let app = four_dead(&world).await;
+    let mut pass = resolving(&world).await;
+    assert_eq!(taken(&world, &mut pass, 2).await, [0, 1]);
+    let error = world.wait("a refusal", pass.take(2)).await.expect_err("two are not resolved");
+    assert_eq!(error.kind(), ErrorKind::Unexpected, "{error:?}");
+    resolved(&world, &mut pass, &[Disposal::Keep, Disposal::Discard]).await;
+    assert_eq!(taken(&world, &mut pass, 1).await, [2]);
+    resolved(&world, &mut pass, &[Disposal::Discard]).await;
+    assert_eq!(taken(&world, &mut pass, 10).await, [3]);
+    resolved(&world, &mut pass, &[Disposal::Keep]).await;
+    close(&world, pass).await;
+    left(&world, &app, &[0, 3]).await;
 }

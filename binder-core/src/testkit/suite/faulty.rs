@@ -175,6 +175,12 @@ faults! {
     RedrivesToAll,
     /// Says that it has sent dead letters back.
     LosesRedriven,
+    /// Deletes dead letters of which nothing is said.
+    GuessesDisposals,
+    /// Deletes dead letters of which is said what it does not know.
+    DiscardsUnknown,
+    /// Deletes dead letters that are not resolved when more are taken.
+    PassesUnresolved,
     /// Publishes the messages of a transaction one by one.
     SplitsTransactions,
     /// Publishes what a transactional input commits, and leaves its position to later.

@@ -51,7 +51,7 @@ impl DeadLetterStore for Faulty {
             purpose => purpose,
         };
         let pass = store.open(&self.input(binding), purpose).await?;
-        Ok(Box::new(FaultyPass { pass, fault: self.fault }))
+        Ok(Box::new(FaultyPass { pass, fault: self.fault, unresolved: 0 }))
     }
 }
 
@@ -59,21 +59,33 @@ impl DeadLetterStore for Faulty {
 struct FaultyPass {
     pass: Box<dyn DeadLetterPass>,
     fault: Fault,
+    unresolved: usize,
 }
 
 #[async_trait]
 impl DeadLetterPass for FaultyPass {
     async fn take(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>> {
-        self.pass.take(max).await
+        if self.fault == Fault::PassesUnresolved && self.unresolved > 0 {
+            self.pass.resolve(&vec![Disposal::Discard; self.unresolved]).await?;
+        }
+        let letters = self.pass.take(max).await?;
+        self.unresolved = letters.len();
+        Ok(letters)
     }
 
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
         let lose = |disposal: &Disposal| match disposal {
             Disposal::Send if self.fault == Fault::LosesRedriven => Disposal::Discard,
+            Disposal::Unknown if self.fault == Fault::DiscardsUnknown => Disposal::Discard,
             disposal => *disposal,
         };
-        let disposals: Vec<_> = disposals.iter().map(lose).collect();
-        self.pass.resolve(&disposals).await
+        let mut disposals: Vec<_> = disposals.iter().map(lose).collect();
+        if self.fault == Fault::GuessesDisposals {
+            disposals.resize(self.unresolved, Disposal::Discard);
+        }
+        let answers = self.pass.resolve(&disposals).await?;
+        self.unresolved = 0;
+        Ok(answers)
     }
 
     async fn close(self: Box<Self>) -> Result<()> {
