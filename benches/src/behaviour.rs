@@ -83,6 +83,23 @@ pub fn table(kind: &str, make: Make<'_>, letters: usize, quick: bool) -> ExitCod
     ExitCode::SUCCESS
 }
 
+/// The cases for a profiler: until all are dead letters; the same, and sending them back.
+pub const CASES: [&str; 2] = ["dead", "redrive"];
+
+/// Runs one of the [`CASES`] once.
+pub fn run_once(make: Make<'_>, case: &str, letters: usize) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let dead = Dead::new(make, letters).await;
+        if case == "redrive" {
+            let elapsed = dead.send_back().await;
+            println!("{letters} letters sent back in {elapsed:?}, sent in {:?}", dead.sending);
+        }
+        dead.app.shutdown().await.expect("it ends");
+    });
+    ExitCode::SUCCESS
+}
+
 fn destination() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
     format!("bench-{since}")
@@ -130,27 +147,48 @@ async fn rate_of_lanes(make: Make<'_>, lanes: usize, count: usize) -> f64 {
 
 /// How fast dead letters go back, as a share of how fast they were sent.
 async fn redrive(make: Make<'_>, count: usize) -> f64 {
-    let consumer = json!({ "ordering": "none", "concurrency": FAILING, "max-attempts": 1 });
-    let (app, input, sending) = filled(make, consumer, count).await;
-    let progress = Progress::new(count);
-    app.handle(input, fail.with_state(progress.clone())).await.expect("a handler");
-    app.control("input").expect("it is there").start();
-    tokio::time::timeout(PATIENCE, progress.0.news.notified()).await.expect("failed in time");
-    let letters = app.dead_letters("input").expect("it is there");
-    let all_aside = async {
-        while letters.count().await.expect("counted") < count {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, all_aside).await.expect("all are dead letters");
-    // what comes back is left alone meanwhile
-    app.control("input").expect("it is there").stop().await;
-    let start = Instant::now();
-    let report = letters.redrive().run().await.expect("sent back");
-    let elapsed = start.elapsed();
-    assert_eq!(report.sent, count, "{report:?}");
-    app.shutdown().await.expect("it ends");
-    sending.as_secs_f64() / elapsed.as_secs_f64()
+    let dead = Dead::new(make, count).await;
+    let elapsed = dead.send_back().await;
+    dead.app.shutdown().await.expect("it ends");
+    dead.sending.as_secs_f64() / elapsed.as_secs_f64()
+}
+
+/// An application with dead letters, whose input is stopped: what comes back is left alone.
+struct Dead {
+    app: Application,
+    count: usize,
+    /// How long the messages took to be sent at first.
+    sending: Duration,
+}
+
+impl Dead {
+    async fn new(make: Make<'_>, count: usize) -> Self {
+        let consumer = json!({ "ordering": "none", "concurrency": FAILING, "max-attempts": 1 });
+        let (app, input, sending) = filled(make, consumer, count).await;
+        let progress = Progress::new(count);
+        app.handle(input, fail.with_state(progress.clone())).await.expect("a handler");
+        app.control("input").expect("it is there").start();
+        tokio::time::timeout(PATIENCE, progress.0.news.notified()).await.expect("failed in time");
+        let letters = app.dead_letters("input").expect("it is there");
+        let all_aside = async {
+            while letters.count().await.expect("counted") < count {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, all_aside).await.expect("all are dead letters");
+        app.control("input").expect("it is there").stop().await;
+        Self { app, count, sending }
+    }
+
+    /// Sends all back; returns how long that took.
+    async fn send_back(&self) -> Duration {
+        let letters = self.app.dead_letters("input").expect("it is there");
+        let start = Instant::now();
+        let report = letters.redrive().run().await.expect("sent back");
+        let elapsed = start.elapsed();
+        assert_eq!(report.sent, self.count, "{report:?}");
+        elapsed
+    }
 }
 
 async fn take_1_ms(_: Keyed, State(progress): State<Progress>) {

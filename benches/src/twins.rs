@@ -119,8 +119,12 @@ impl<T: Twin> Twins<'_, T> {
 
     /// Runs one case once.
     fn case(&self, name: &str, count: usize) -> ExitCode {
+        if behaviour::CASES.contains(&name) {
+            return behaviour::run_once(&|bindings| self.ours.application(bindings), name, count);
+        }
         if !PUBLISHING.contains(&name) && !CONSUMING.contains(&name) {
-            eprintln!("no case is called {name}: {}, {}", PUBLISHING.join(", "), CONSUMING.join(", "));
+            let known = [&PUBLISHING[..], &CONSUMING[..], &behaviour::CASES[..]].concat();
+            eprintln!("no case is called {name}: {}", known.join(", "));
             return ExitCode::from(2);
         }
         runtime().block_on(async {

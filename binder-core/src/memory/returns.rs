@@ -98,21 +98,36 @@ pub(super) fn time(millis: i64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
 }
 
-/// Appends where the message came from at first.
-pub(super) fn with_origin(
-    headers: Headers,
-    partition: Option<u32>,
-    offset: Option<u64>,
-    timestamp: Option<SystemTime>,
-) -> Headers {
-    let sent = timestamp.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let numbers = [
-        (PARTITION, partition.map(i64::from)),
-        (OFFSET, offset.map(u64::cast_signed)),
-        (TIMESTAMP, sent.map(|sent| sent.as_millis() as i64)),
-    ];
-    let known = numbers.into_iter().filter_map(|(name, number)| Some((name, number?)));
-    known.fold(headers, |headers, (name, number)| headers.with(name, number))
+/// Where a message came from at first, as its headers say it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Origin {
+    pub(super) partition: Option<u32>,
+    pub(super) offset: Option<u64>,
+    /// When it was sent, in milliseconds since 1970.
+    pub(super) timestamp: Option<i64>,
+}
+
+impl Origin {
+    /// How many headers it takes at most.
+    pub(super) const HEADERS: usize = 3;
+
+    fn of(metadata: &Metadata) -> Self {
+        let sent = metadata.timestamp.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let timestamp = sent.map(|sent| sent.as_millis() as i64);
+        Self { partition: metadata.partition, offset: metadata.offset, timestamp }
+    }
+
+    pub(super) fn append_to(&self, headers: &mut Headers) {
+        if let Some(partition) = self.partition {
+            headers.append(PARTITION, i64::from(partition));
+        }
+        if let Some(offset) = self.offset {
+            headers.append(OFFSET, offset.cast_signed());
+        }
+        if let Some(timestamp) = self.timestamp {
+            headers.append(TIMESTAMP, timestamp);
+        }
+    }
 }
 
 /// Appends a record, when there is room for it.
@@ -151,7 +166,9 @@ impl DelaySink for Returns {
         let metadata = &delivery.metadata;
         let source = hub.find(&metadata.destination).map_or(1, |source| source.count());
         let destination = hub.create(&rung_destination(&metadata.destination, &self.group, wait), source);
-        let headers = with_origin(delivery.headers.clone(), metadata.partition, metadata.offset, metadata.timestamp)
+        let mut headers = delivery.headers.clone();
+        Origin::of(metadata).append_to(&mut headers);
+        let headers = headers
             .with(RETRY_ATTEMPT, HeaderValue::I64(attempt.into()))
             .with(DUE, hub.clock().tell(Instant::now() + wait));
         let record = Record {

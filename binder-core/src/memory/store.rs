@@ -18,13 +18,14 @@ use super::destination::Destination;
 use super::hub::Session;
 use super::item::{Extra, Item, Record};
 use super::partition::{Appender, Partition};
+use super::returns::Origin;
 use super::stamp;
 use super::{MemoryBinder, returns};
 use crate::binder::{
     ATTEMPTS, ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId, Purpose,
     REDRIVE_COUNT,
 };
-use crate::message::{ContentType, HeaderValue, Headers, Name};
+use crate::message::{ContentType, HeaderValue, Headers};
 use crate::{Error, ErrorKind, Result};
 
 /// Letters that are taken at once: more would not stay in the processor's cache.
@@ -70,6 +71,7 @@ impl DeadLetterStore for MemoryBinder {
             places,
             current: 0,
             taken: Batch::new(true),
+            told: Vec::new(),
             _resolving: resolving,
         }))
     }
@@ -104,6 +106,8 @@ struct Pass {
     current: usize,
     /// What is not resolved yet.
     taken: Batch,
+    /// What each of them says.
+    told: Vec<Told>,
     _resolving: Option<OwnedMutexGuard<()>>,
 }
 
@@ -131,71 +135,72 @@ impl Pass {
         Letter { item, segment, extra }
     }
 
-    fn entry(&self, place: &Place, letter: &Letter<'_>) -> DeadLetterEntry {
-        let told = Told::by(letter.headers());
+    fn entry(&self, place: &Place, letter: &Letter<'_>) -> (DeadLetterEntry, Told) {
+        let (told, reason) = Told::by(letter.headers());
         let mut entry = DeadLetterEntry::new(Arc::clone(&place.source), Arc::clone(&self.group));
-        entry.partition = told.partition;
-        entry.offset = told.offset;
-        entry.timestamp = told.timestamp;
+        entry.partition = told.origin.partition;
+        entry.offset = told.origin.offset;
+        entry.timestamp = told.origin.timestamp.and_then(returns::time);
         entry.attempts = told.attempts;
-        entry.reason = told.reason.map(HeaderValue::to_text);
+        entry.reason = reason.map(HeaderValue::to_text);
         entry.redriven = told.redriven;
         entry.key = letter.item.key_bytes(letter.segment);
-        entry.headers = without_failure(letter.headers()).collect();
+        if told.kept > 0 {
+            entry.headers = Headers::with_capacity(told.kept);
+            entry.headers.append_some(letter.headers(), |name| !FAILURE.contains(&name));
+        }
         entry.payload = letter.item.payload_bytes(letter.segment);
-        entry
+        (entry, told)
     }
 
     /// Returns a letter as it goes back, without what made it one.
-    fn returning<'a>(&self, letter: Letter<'a>, partitions: u32) -> Again<'a> {
-        let told = Told::by(letter.headers());
-        let kept = without_failure(letter.headers()).filter(|(name, _)| *name != REDRIVE_COUNT);
-        let mut headers: Headers = kept.collect();
+    fn returning<'a>(&self, letter: Letter<'a>, told: &Told, partitions: u32) -> Again<'a> {
+        let mut headers = Headers::with_capacity(told.kept + 1 + Origin::HEADERS);
+        if told.kept > 0 {
+            headers.append_some(letter.headers(), |name| name != REDRIVE_COUNT && !FAILURE.contains(&name));
+        }
         headers.append(REDRIVE_COUNT, HeaderValue::I64(i64::from(told.redriven) + 1));
         if self.purpose != (Purpose::Resolve { all_groups: true }) {
-            headers = returns::with_origin(headers, told.partition, told.offset, told.timestamp);
+            told.origin.append_to(&mut headers);
         }
         let content_type = letter.content_type();
         let extra = Extra::new(content_type.as_ref(), headers);
-        let partition = told.partition.filter(|partition| *partition < partitions).unwrap_or(0);
+        let partition = told.origin.partition.filter(|partition| *partition < partitions).unwrap_or(0);
         Again { partition, letter, content_type, extra }
     }
 }
 
 /// What headers tell of a letter.
-#[derive(Default)]
-struct Told<'a> {
-    partition: Option<u32>,
-    offset: Option<u64>,
-    timestamp: Option<SystemTime>,
+#[derive(Debug, Default)]
+struct Told {
+    origin: Origin,
     attempts: Option<u32>,
-    reason: Option<&'a HeaderValue>,
     redriven: u32,
+    /// How many do not tell of the failure.
+    kept: usize,
 }
 
-impl<'a> Told<'a> {
-    /// Reads them once; of two of one name the last counts.
-    fn by(headers: &'a Headers) -> Self {
-        let mut told = Self::default();
+impl Told {
+    /// Reads them once, and returns the reason too; of two of one name the last counts.
+    fn by(headers: &Headers) -> (Self, Option<&HeaderValue>) {
+        let (mut told, mut reason) = (Self::default(), None);
         for (name, value) in headers.iter() {
             let number = || value.as_i64();
             match name {
-                "x-original-partition" => told.partition = number().and_then(|number| number.try_into().ok()),
-                "x-original-offset" => told.offset = number().and_then(|number| number.try_into().ok()),
-                "x-original-timestamp" => told.timestamp = number().and_then(returns::time),
+                "x-original-partition" => told.origin.partition = number().and_then(|number| number.try_into().ok()),
+                "x-original-offset" => told.origin.offset = number().and_then(|number| number.try_into().ok()),
+                "x-original-timestamp" => told.origin.timestamp = number().filter(|number| *number >= 0),
                 ATTEMPTS => told.attempts = number().and_then(|number| number.try_into().ok()),
-                "x-exception-message" => told.reason = Some(value),
-                REDRIVE_COUNT => told.redriven = number().and_then(|number| number.try_into().ok()).unwrap_or(0),
-                _ => {}
+                "x-exception-message" => reason = Some(value),
+                REDRIVE_COUNT => {
+                    told.redriven = number().and_then(|number| number.try_into().ok()).unwrap_or(0);
+                    told.kept += 1;
+                }
+                _ => told.kept += usize::from(!FAILURE.contains(&name)),
             }
         }
-        told
+        (told, reason)
     }
-}
-
-fn without_failure(headers: &Headers) -> impl Iterator<Item = (Name, HeaderValue)> {
-    let kept = headers.iter().filter(|(name, _)| !FAILURE.contains(name));
-    kept.map(|(name, value)| (name.to_owned().into(), value.clone()))
 }
 
 /// A letter that was taken.
@@ -284,7 +289,16 @@ impl DeadLetterPass for Pass {
         self.purpose.check_take(self.taken.len())?;
         self.read(max);
         let Some(place) = self.places.get(self.current) else { return Ok(Vec::new()) };
-        Ok((0..self.taken.len()).map(|index| self.entry(place, &self.letter(index))).collect())
+        let mut told = std::mem::take(&mut self.told);
+        told.clear();
+        let mut entries = Vec::with_capacity(self.taken.len());
+        for index in 0..self.taken.len() {
+            let (entry, says) = self.entry(place, &self.letter(index));
+            entries.push(entry);
+            told.push(says);
+        }
+        self.told = told;
+        Ok(entries)
     }
 
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
@@ -299,7 +313,7 @@ impl DeadLetterPass for Pass {
         let answers: Vec<_> = disposals.iter().map(refuse).collect();
         if let Some(target) = &target {
             let partitions = target.count();
-            let returning = |index| self.returning(self.letter(index), partitions);
+            let returning = |index: usize| self.returning(self.letter(index), &self.told[index], partitions);
             let sent = (0..disposals.len()).filter(|index| disposals[*index] == Disposal::Send).map(returning);
             append_all(session, target, sent).await?;
         }

@@ -25,6 +25,16 @@ impl Headers {
         Self(Vec::new())
     }
 
+    /// Creates empty headers with room for so many.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
+    /// Appends copies of those that `keep` wants; a name that is a literal stays one.
+    pub(crate) fn append_some(&mut self, from: &Self, keep: impl Fn(&str) -> bool) {
+        self.0.extend(from.0.iter().filter(|(name, _)| keep(name)).cloned());
+    }
+
     /// Appends a header and returns all.
     #[must_use]
     pub fn with(mut self, name: impl Into<Name>, value: impl Into<HeaderValue>) -> Self {
