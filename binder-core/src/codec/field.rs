@@ -3,42 +3,78 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde_json::Value;
 
-/// Returns what stands at the end of a path of fields, if it can be a key: a text as it is, a number or boolean as it is written. Of a name
+/// Returns what stands at the end of a path of fields, if it can be a key: a text as it is, a number or boolean as JSON writes it. Of a name
 /// that an object has twice the last one counts, as for the codec. There is none in bytes that are no JSON, nor below 127 objects.
 pub(crate) fn key_at<'a>(json: &'a [u8], path: &[String]) -> Option<Cow<'a, [u8]>> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let found = Below(path).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
-    as_key(found?)
+    Some(match found? {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    })
 }
 
-fn as_key(json: &str) -> Option<Cow<'_, [u8]>> {
-    match json.as_bytes().first()? {
-        b'{' | b'[' | b'n' => None,
-        b'"' if json.contains('\\') => {
-            serde_json::from_str::<String>(json).ok().map(|text| Cow::Owned(text.into_bytes()))
-        }
-        b'"' => json.get(1..json.len() - 1).map(|text| Cow::Borrowed(text.as_bytes())),
-        _ => Some(Cow::Borrowed(json.as_bytes())),
-    }
-}
-
-/// Goes down a path, and takes what stands at its end as it is written.
-///
-/// As it is written, because `serde_json` may be built so that it hands out numbers as maps.
+/// Goes down a path, and takes what stands at its end.
 struct Below<'p>(&'p [String]);
 
 impl<'de> DeserializeSeed<'de> for Below<'_> {
-    type Value = Option<&'de str>;
+    type Value = Option<Cow<'de, str>>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
         match self.0.split_first() {
-            None => <&RawValue as serde::Deserialize>::deserialize(reader).map(|json| Some(json.get())),
+            None => reader.deserialize_any(Scalar),
             Some((first, rest)) => reader.deserialize_any(Object { first, rest }),
         }
+    }
+}
+
+/// Takes a scalar as text; what is none is no key.
+struct Scalar;
+
+macro_rules! as_text {
+    ($($method:ident($type:ty)),*) => {
+        $(fn $method<E>(self, value: $type) -> Result<Self::Value, E> {
+            Ok(Some(Cow::Owned(Value::from(value).to_string())))
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for Scalar {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    as_text!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    /// An object is no key. But an application may build `serde_json` so that it hands out numbers as maps, which only a value understands.
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {
+        let value = Value::deserialize(MapAccessDeserializer::new(fields))?;
+        Ok(value.is_number().then(|| Cow::Owned(value.to_string())))
     }
 }
 
@@ -57,7 +93,7 @@ macro_rules! no_object {
 }
 
 impl<'de> Visitor<'de> for Object<'_> {
-    type Value = Option<&'de str>;
+    type Value = Option<Cow<'de, str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
@@ -147,11 +183,14 @@ mod tests {
 
     #[test]
     fn numbers_and_booleans_are_their_text() {
-        for text in
-            ["0", "7", "-7", "9223372036854775807", "18446744073709551616", "1.50", "-0", "1e3", "true", "false"]
-        {
+        for text in ["0", "7", "-7", "9223372036854775807", "18446744073709551615", "1.5", "-0.25", "true", "false"] {
             assert_at(&format!(r#"{{"id": {text} }}"#), "id", text);
         }
+        for (text, key) in [("1.50", "1.5"), ("1e3", "1000.0"), ("-0", "-0.0"), ("1.0", "1.0")] {
+            assert_at(&format!(r#"{{"id":{text}}}"#), "id", key);
+        }
+        // beyond 64 bits a number is a float
+        assert_at(r#"{"id":18446744073709551616}"#, "id", "1.8446744073709552e+19");
         assert_at(r#"{"id":"7"}"#, "id", "7");
     }
 
