@@ -79,7 +79,12 @@ impl Binder for RabbitBinder {
 
     fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
         let settings: RabbitConsumerProperties = binding.section.read()?;
-        self.check_input(binding, &settings)
+        self.check_input(binding, &settings)?;
+        let queues = consumer_queues(binding, &settings).len();
+        if let Some(text) = queues::idle_handlers(&binding.properties, queues) {
+            tracing::warn!(binder = %self.name, channel = %binding.channel, "{text}");
+        }
+        Ok(())
     }
 
     fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
@@ -90,7 +95,9 @@ impl Binder for RabbitBinder {
         if binding.properties.partition_count > 1 {
             names::check_key(&names::partition(&binding.destination, binding.properties.partition_count - 1))?;
         }
-        QueueSettings::from(&settings).check()?;
+        let queue = QueueSettings::from(&settings);
+        queue.check()?;
+        queue.check_limit(settings.dead_letters)?;
         settings.dlq_quorum.check_dead_letters(settings.dead_letters)?;
         ProducerPlan::new(binding, &settings).check()
     }

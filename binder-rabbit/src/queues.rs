@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use binder_core::binder::ConsumerBinding;
-use binder_core::config::{Ordering, RetryMode};
+use binder_core::config::{ConsumerProperties, Ordering, RetryMode};
 use binder_core::{Error, ErrorKind, Result};
 use lapin::types::{AMQPValue, FieldTable};
 use serde::Deserialize;
@@ -195,6 +195,17 @@ impl QueueSettings {
         check_time("expires", self.expires, Duration::from_millis(1))
     }
 
+    /// Refuses a limit of deliveries on a queue without dead letters.
+    pub(crate) fn check_limit(&self, has_dead_letters: bool) -> Result<()> {
+        match self.quorum.delivery_limit.filter(|_| self.quorum.enabled && !has_dead_letters) {
+            Some(limit) => refuse(format!(
+                "`rabbit.quorum.delivery-limit` ({limit}) with `dead-letters: false`: what was handed out so often the broker would drop, \
+                 and nobody would know; leave the limit out, or have dead letters"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses what is not for streams: what is read stays, so that only how much is kept can be said.
     pub(crate) fn check_stream(&self) -> Result<()> {
         let others = [
@@ -237,6 +248,7 @@ pub(crate) fn check(binding: &ConsumerBinding, settings: &QueueSettings) -> Resu
             "`rabbit.quorum.enabled` needs a `group`: an anonymous queue is exclusive, which a quorum queue can't be",
         );
     }
+    settings.check_limit(binding.has_dead_letters())?;
     // What waits on the broker comes back as another message.
     let attempts = if properties.retry == RetryMode::InPlace { properties.max_attempts } else { 1 };
     if let Some(limit) = settings.quorum.delivery_limit.filter(|limit| *limit < attempts) {
@@ -265,6 +277,19 @@ pub(crate) fn check(binding: &ConsumerBinding, settings: &QueueSettings) -> Resu
     Ok(())
 }
 
+/// Says what is wrong if an input has more handlers than it reads queues, and one handler at a time runs for each.
+pub(crate) fn idle_handlers(properties: &ConsumerProperties, queues: usize) -> Option<String> {
+    let handlers = properties.concurrency as usize;
+    if properties.ordering != Ordering::Partition || handlers <= queues {
+        return None;
+    }
+    Some(format!(
+        "with `ordering: partition` one handler at a time runs for each queue: `concurrency` is {handlers}, this instance reads {queues}, \
+         so {} will have nothing to do; say `ordering: key` or `ordering: none`, or read more queues (`partitioned: true`)",
+        handlers - queues
+    ))
+}
+
 fn ordering(ordering: Ordering) -> &'static str {
     match ordering {
         Ordering::Key => "key",
@@ -275,8 +300,8 @@ fn ordering(ordering: Ordering) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use binder_core::binder::Instance;
-    use binder_core::config::{ConsumerProperties, Section};
+    use binder_core::binder::{Binder, BinderContext, Instance, ProducerBinding};
+    use binder_core::config::{OnExhausted, ProducerProperties, Section};
     use serde_json::{Value, json};
 
     use super::*;
@@ -337,6 +362,41 @@ mod tests {
         assert!(text.contains("(2) is less than `max-attempts` (3)"), "{text}");
         let enough = settings(json!({ "quorum": { "enabled": true, "delivery-limit": 3 } }));
         check(&named(), &enough).expect("as many as attempts");
+    }
+
+    #[test]
+    fn a_delivery_limit_without_dead_letters_is_refused() {
+        let limited = json!({ "quorum": { "enabled": true, "delivery-limit": 5 } });
+        let mut binding = named();
+        check(&binding, &settings(limited.clone())).expect("the broker moves it to the dead letters");
+        binding.properties =
+            ConsumerProperties::default().dead_letters(Some(false)).on_exhausted(Some(OnExhausted::Discard));
+        let text = refused(&binding, limited.clone());
+        assert!(text.contains("`rabbit.quorum.delivery-limit` (5) with `dead-letters: false`"), "{text}");
+        check(&binding, &settings(json!({ "quorum": { "enabled": true } })))
+            .expect("without a limit nothing is dropped");
+
+        let binder = crate::RabbitBinder::new(&BinderContext::new("rabbit", Section::default())).expect("a binder");
+        let mut output = ProducerBinding::new("orders");
+        output.properties = ProducerProperties::default().required_groups(vec!["billing".to_owned()]);
+        output.section = Section::new("producer.rabbit", limited.clone());
+        binder.check_producer(&output).expect("its dead letters are on");
+        let mut without = limited;
+        without["dead-letters"] = json!(false);
+        output.section = Section::new("producer.rabbit", without);
+        let text = binder.check_producer(&output).expect_err("refused").to_string();
+        assert!(text.contains("with `dead-letters: false`"), "{text}");
+    }
+
+    #[test]
+    fn concurrency_above_the_queues_is_warned_of() {
+        let properties = ConsumerProperties::default().concurrency(4_u32);
+        let text = idle_handlers(&properties, 1).expect("warned of");
+        assert!(text.contains("`concurrency` is 4, this instance reads 1, so 3 will have nothing to do"), "{text}");
+        assert_eq!(idle_handlers(&properties, 4), None, "one for each");
+        for ordering in [Ordering::Key, Ordering::None] {
+            assert_eq!(idle_handlers(&properties.clone().ordering(ordering), 1), None, "a queue has several at once");
+        }
     }
 
     #[test]
