@@ -211,7 +211,7 @@ pub enum Assignment {
     /// A rebalance takes only what must move (`cooperative-sticky`).
     #[default]
     Cooperative,
-    /// A rebalance takes everything first (`range`), as in groups of older clients.
+    /// A rebalance takes everything first (`range,roundrobin`), as in groups of older clients.
     Eager,
 }
 

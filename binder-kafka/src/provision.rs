@@ -117,11 +117,8 @@ impl Provisioner {
     }
 
     fn compare(&self, wanted: &Wanted<'_>, partitions: u32) {
-        if partitions < wanted.partitions {
-            tracing::warn!(
-                link = ?self.link, topic = wanted.topic, partitions, wanted = wanted.partitions,
-                "the topic has fewer partitions than handlers: some will have nothing to do"
-            );
+        if let Some(text) = too_few(wanted.partitions, partitions) {
+            tracing::warn!(link = ?self.link, topic = wanted.topic, "{text}");
         }
     }
 
@@ -169,6 +166,16 @@ impl Provisioner {
     pub(crate) async fn finish(self) -> Result<()> {
         blocking(move || drop(self)).await
     }
+}
+
+/// Says what it means if a topic that is there has fewer partitions than are wanted.
+fn too_few(wanted: u32, partitions: u32) -> Option<String> {
+    (partitions < wanted).then(|| {
+        format!(
+            "the topic has {partitions} of {wanted} partitions that are wanted (`concurrency` × `instance-count`, `partition-count` or \
+             `min-partition-count`): with `ordering: partition` no more than {partitions} of a group's handlers have something to do"
+        )
+    })
 }
 
 fn ask(client: &BaseConsumer<Listener>, link: &Link, topic: &str) -> Result<Option<u32>> {
@@ -221,6 +228,16 @@ mod tests {
         let error = check_name("orders/ä orders").expect_err("forbidden");
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("not ' ', '/', 'ä'"), "{error}");
+    }
+
+    #[test]
+    fn a_topic_with_fewer_partitions_than_handlers_is_warned_of() {
+        let text = too_few(6, 2).expect("warned of");
+        assert!(
+            text.contains("has 2 of 6 partitions") && text.contains("no more than 2 of a group's handlers"),
+            "{text}"
+        );
+        assert_eq!((too_few(6, 6), too_few(2, 6)), (None, None), "enough");
     }
 
     #[test]

@@ -177,6 +177,9 @@ fn millis(duration: Duration) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use binder_core::Application;
+    use binder_core::channel::Input;
+    use binder_core::config::Config;
     use serde_json::json;
 
     use super::*;
@@ -190,6 +193,24 @@ mod tests {
         let text = error.to_string();
         let told = "bindings.in.consumer.kafka.configuration: `group.id` can't be set here: set `group` of the binding";
         assert!(text.ends_with(told), "{text}");
+    }
+
+    /// The first one, as a reader would paste it.
+    #[tokio::test]
+    async fn the_guides_example_is_accepted() {
+        #[derive(binder_core::Binding)]
+        struct Channels {
+            #[input]
+            orders: Input<String>,
+        }
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/configuration.md");
+        let guide = std::fs::read_to_string(guide).expect("the guide");
+        let example = guide.split("```yaml").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+        assert!(example.contains("configuration:"), "{example}");
+        let config = Config::builder().yaml(example).build().expect("read");
+        let app = Application::builder().config(config).binder("kafka", crate::factory()).build().expect("built");
+        let channels = app.bind::<Channels>().await.expect("accepted");
+        assert_eq!(channels.orders.name(), "orders");
     }
 
     #[test]
