@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binder_core::Result;
-use binder_core::channel::{SinkBinding, SourceBinding};
+use binder_core::channel::{ProcessorBinding, SinkBinding, SourceBinding};
 use binder_core::config::Config;
 use binder_core::memory::MemoryBinder;
 use binder_core::prelude::*;
@@ -237,4 +237,29 @@ async fn a_key_from_nowhere_is_refused() {
     bound(&MemoryBinder::new(), &format!("content-type: text/plain, {}", by_key(BY_FIELD)))
         .await
         .expect("headers may say more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_no_key() {
+    async fn copy(text: String) -> String {
+        text
+    }
+    let memory = MemoryBinder::new();
+    let text =
+        "stream: { bindings: { input: { destination: orders, group: billing }, output: { destination: invoices } } }";
+    let app = Application::builder().config(Config::builder().yaml(text).build().expect("read"));
+    let app = app.binder("memory", memory.clone()).build().expect("it builds");
+    let channels = app.bind::<ProcessorBinding<String, String>>().await.expect("it binds");
+    app.process(channels.input, channels.output, copy).await.expect("a handler");
+    app.start().await.expect("it starts");
+    app.ready(Duration::from_secs(5)).await.expect("ready");
+    memory.publish("orders", Message::new(r#""x""#)).expect("published");
+    memory.idle().await;
+    let invoices = memory.messages("invoices");
+    let [invoice] = &invoices[..] else { panic!("one message: {invoices:?}") };
+    assert_eq!(invoice.key(), None);
+    for (name, value) in invoice.headers().iter() {
+        assert!(name != "group" && value.as_str() != Some("billing"), "{name}: {value:?}");
+    }
+    app.shutdown().await.expect("a clean end");
 }
