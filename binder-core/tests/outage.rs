@@ -375,3 +375,141 @@ async fn a_stop_while_a_lost_consumer_is_to_be_replaced_ends() {
     // it waits for a moment before it opens a new one
     stops(&app).await;
 }
+
+/// Asks the application whenever it is told of a state, and stops the input when it loses its broker.
+#[derive(Clone, Default)]
+struct Asking {
+    app: Arc<std::sync::OnceLock<Application>>,
+    told: Arc<std::sync::Mutex<Vec<BindingState>>>,
+}
+
+impl binder_core::Hooks for Asking {
+    fn on_state(&self, channel: &str, state: &BindingState) {
+        let Some(app) = self.app.get() else { return };
+        app.health();
+        app.states();
+        if let Ok(control) = app.control(channel) {
+            self.told.lock().expect("no panic").push(state.clone());
+            if matches!(state, BindingState::Connecting(reason) if reason == "silence") {
+                control.pause();
+            }
+        }
+    }
+}
+
+/// On two threads, so that one that waits for itself does not hold up the test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hooks_may_ask_and_command_the_application() {
+    async fn handle(_: u32) {}
+    let told = Asking::default();
+    let status = Arc::new(std::sync::OnceLock::new());
+    let (memory, kept) = (MemoryBinder::new(), Arc::clone(&status));
+    let binder = Telling { memory, status: kept };
+    let factory = move |_: &BinderContext| Ok(SharedBinder::new(binder.clone()));
+    let text =
+        "stream: { binders: { main: { type: memory } }, bindings: { input: { destination: orders, group: g } } }";
+    let config = Config::builder().yaml(text).build().expect("the configuration is right");
+    let builder = Application::builder().config(config).binder("memory", factory).hooks(told.clone());
+    let app = builder.build().expect("it builds");
+    told.app.set(app.clone()).expect("once");
+    app.bind::<SourceBinding<u32>>().await.expect("it binds");
+    let input = app.bind::<SinkBinding<u32>>().await.expect("it binds").input;
+    app.handle(input, handle).await.expect("handled");
+    let playing = tokio::spawn(async move {
+        app.start().await.expect("it starts");
+        app.ready(PATIENCE).await.expect("ready");
+        let status: binder_core::binder::Status = Option::clone(&status.get().cloned()).expect("bound");
+        tokio::task::spawn_blocking(move || status.connecting("silence")).await.expect("no panic");
+        app.control("input").expect("it is there").stop().await;
+        app.shutdown().await.expect("a clean end");
+    });
+    tokio::time::timeout(Duration::from_secs(30), playing).await.expect("nobody waits for himself").expect("no panic");
+    let told = told.told.lock().expect("no panic").clone();
+    let expected = ["connecting (starting)", "running", "connecting (silence)"];
+    assert_eq!(told.iter().take(3).map(BindingState::to_string).collect::<Vec<_>>(), expected);
+}
+
+/// A binder whose input's status can be had.
+#[derive(Clone, Debug)]
+struct Telling {
+    memory: MemoryBinder,
+    status: Arc<std::sync::OnceLock<binder_core::binder::Status>>,
+}
+
+#[async_trait]
+impl Binder for Telling {
+    fn capability(&self) -> Capability {
+        self.memory.capability()
+    }
+    fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
+        self.memory.check_consumer(binding)
+    }
+    fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
+        self.memory.check_producer(binding)
+    }
+    async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
+        let _ = self.status.set(binding.status.clone());
+        self.memory.bind_consumer(binding).await
+    }
+    async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
+        self.memory.bind_producer(binding).await
+    }
+    fn health(&self) -> BinderHealth {
+        self.memory.health()
+    }
+    async fn close(&self) -> Result<()> {
+        self.memory.close().await
+    }
+    fn delay(&self) -> Option<&dyn Delay> {
+        None
+    }
+    fn seek(&self) -> Option<&dyn Seek> {
+        None
+    }
+    fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
+        None
+    }
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_during_a_stop_ends_its_wait_and_is_not_ready_before_it_works_again() {
+    async fn handle(_: u32) {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    let (there, app, memory) = late_with("{ input: { destination: orders, group: g } }");
+    there.send_replace(true);
+    let input = app.bind::<SinkBinding<u32>>().await.expect("it binds").input;
+    app.handle(input, handle).await.expect("handled");
+    app.start().await.expect("it starts");
+    app.ready(PATIENCE).await.expect("ready");
+    for (restart, begins) in [(true, "1"), (false, "2")] {
+        memory.publish("orders", Message::new(begins)).expect("published");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let control = app.control("input").expect("it is there");
+        let stopping = tokio::spawn({
+            let control = control.clone();
+            async move { control.stop().await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!stopping.is_finished(), "a handler runs");
+        let begun = tokio::time::Instant::now();
+        if restart {
+            control.start()
+        } else {
+            control.resume()
+        }
+        assert!(!app.health().is_ready(), "the old consumer drains");
+        tokio::time::timeout(PATIENCE, stopping).await.expect("it waits for what will not come").expect("no panic");
+        app.ready(PATIENCE).await.expect("ready");
+        assert_eq!(begun.elapsed().as_secs(), 8, "when the handler is done");
+    }
+    tokio::time::timeout(PATIENCE, memory.idle()).await.expect("all is settled");
+    let control = app.control("input").expect("it is there");
+    control.stop().await;
+    control.resume();
+    assert!(!app.health().is_ready(), "it has no consumer yet");
+    app.ready(PATIENCE).await.expect("ready");
+}

@@ -93,7 +93,7 @@ impl OutputCore {
             return;
         }
         // here, not in the task: who asks before it runs must not hear that all is well
-        if self.state.begin() {
+        if self.state.begin(false) {
             self.state.show();
         }
         let core = Arc::clone(self);

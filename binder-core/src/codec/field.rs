@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 
 /// Returns what stands at the end of a path of fields, if it can be a key: a text as it is, a number or boolean as JSON writes it. Of a name
-/// that an object has twice the last one counts, as for the codec. There is none in bytes that are no JSON, nor below 127 objects.
+/// that an object has twice the last one counts. There is none in bytes that are no JSON, nor below 127 objects.
 pub(crate) fn key_at<'a>(json: &'a [u8], path: &[String]) -> Option<Cow<'a, [u8]>> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let found = Below(path).deserialize(&mut reader).ok()?;

@@ -28,7 +28,7 @@ use crate::memory;
 use crate::{Error, ErrorKind, Result};
 
 /// How long what comes late in a shutdown may take, if nothing of the time is left.
-const LAST: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_millis(600);
 
 /// Puts an application together; see [`Application::builder`].
 #[must_use = "an application begins with `.build()`"]
@@ -241,19 +241,19 @@ impl Application {
         let declared = Declared { channels: declared, binder_types: sorted(&self.0.factories) };
         self.0.config.check_undeclared(&declared)?;
         self.0.started.store(true, SeqCst);
-        let mut registry = lock(&self.0.registry);
-        for (output, auto_startup) in &registry.outputs {
-            if *auto_startup {
-                output.start();
-            }
-        }
-        for input in registry.inputs.iter().filter(|input| input.auto_startup) {
+        // hooks are told of what starts, and may ask the application
+        let (inputs, outputs) = {
+            let registry = lock(&self.0.registry);
+            (registry.inputs.clone(), registry.outputs.clone())
+        };
+        outputs.iter().filter(|(_, auto_startup)| *auto_startup).for_each(|(output, _)| output.start());
+        for input in inputs.iter().filter(|input| input.auto_startup) {
             if !input.is_handled() {
                 tracing::warn!(channel = %input.binding.channel, "the input is bound, but nothing handles it");
             }
             input.start();
         }
-        registry.suppliers.iter_mut().for_each(Supplying::begin);
+        lock(&self.0.registry).suppliers.iter_mut().for_each(Supplying::begin);
         Ok(())
     }
 
@@ -298,9 +298,10 @@ impl Application {
         self.shutdown().await
     }
 
-    /// Drains and ends: suppliers stop; inputs take nothing more, running handlers finish and are settled; outputs wait for the broker;
-    /// connections are closed. All of it takes at most `shutdown-timeout` (25 s), and when that is used up another 4 s in which what is done
-    /// is settled and connections are left in good order. What is unfinished then is delivered again.
+    /// Drains and ends: suppliers send what they have taken; inputs take nothing more, running handlers finish and are settled; then outputs wait
+    /// for the broker, and connections are closed. All of it takes at most `shutdown-timeout` (25 s), and when that is used up another 4 s in
+    /// which what is done is settled and connections are left in good order. What is unfinished then is delivered again to its group; an input
+    /// without a group has lost it.
     pub async fn shutdown(&self) -> Result<()> {
         let end = Instant::now() + self.0.shutdown_timeout;
         let left = || end.saturating_duration_since(Instant::now());
@@ -309,33 +310,47 @@ impl Application {
             let suppliers: Vec<_> = registry.suppliers.drain(..).collect();
             (suppliers, registry.inputs.clone(), registry.outputs.clone())
         };
-        join_all(suppliers.into_iter().map(|supplier| supplier.end(left()))).await;
+        // together: neither is to use up the time of the other
+        let supplied = join_all(suppliers.into_iter().map(|supplier| supplier.end(left())));
         inputs.iter().for_each(|input| input.command(Command::Stop(left())));
-        let late = Instant::now() + left() + Duration::from_secs(2);
-        for input in &inputs {
-            if tokio::time::timeout_at(late, input.stopped()).await.is_err() {
-                tracing::warn!(channel = %input.binding.channel, "the input did not stop in time");
+        let drained = async {
+            let late = end + Duration::from_secs(2);
+            for input in &inputs {
+                if tokio::time::timeout_at(late, input.stopped()).await.is_err() {
+                    tracing::warn!(channel = %input.binding.channel, "the input did not stop in time");
+                }
+                input.abort();
             }
-            input.abort();
-        }
+        };
+        futures::join!(supplied, drained);
         let publishers = lock(&self.0.publishers).close();
         publishers.end(left().max(LAST)).await;
         join_all(outputs.iter().map(|(output, _)| output.close(left().max(LAST)))).await;
         let binders: Vec<_> = lock(&self.0.binders).drain().collect();
-        for (name, binder) in binders {
-            if let Err(error) = binder.close().await {
-                tracing::warn!(binder = %name, "closing the binder: {error:?}");
-            }
-        }
+        let close = async |(name, binder): &(String, SharedBinder)| match tokio::time::timeout(
+            left().max(LAST),
+            binder.close(),
+        )
+        .await
+        {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(binder = %name, "closing the binder: {error:?}"),
+            Err(_) => tracing::warn!(binder = %name, "the binder did not close in time"),
+        };
+        join_all(binders.iter().map(close)).await;
         Ok(())
     }
 
     /// Ends at once, without draining, as `kill -9` does: for tests of what a crash leaves behind.
     pub fn abort(&self) {
-        let mut registry = lock(&self.0.registry);
-        registry.suppliers.drain(..).filter_map(|supplier| supplier.task).for_each(|task| task.abort());
-        registry.inputs.drain(..).for_each(|input| input.abort());
-        registry.outputs.drain(..).for_each(|(output, _)| output.abort());
+        let Registry { suppliers, inputs, outputs, .. } = {
+            let mut registry = lock(&self.0.registry);
+            let channels = registry.channels.clone();
+            std::mem::replace(&mut *registry, Registry { channels, ..Registry::default() })
+        };
+        suppliers.into_iter().filter_map(|supplier| supplier.task).for_each(|task| task.abort());
+        inputs.iter().for_each(|input| input.abort());
+        outputs.iter().for_each(|(output, _)| output.abort());
         lock(&self.0.publishers).abort();
         lock(&self.0.binders).clear();
     }
@@ -397,13 +412,20 @@ impl BindingControl {
         self.input.start();
     }
 
-    /// Drains and stops the binding, and waits for that, at most `shutdown-timeout`.
+    /// Drains and stops the binding, and waits for that, at most `shutdown-timeout` and 2 s; no longer if it is started again meanwhile.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the binding to stop by itself.
     pub async fn stop(&self) {
         self.input.command(Command::Stop(self.patience));
-        self.input.stopped().await;
+        let stopped = tokio::time::timeout(self.patience + Duration::from_secs(2), self.input.stopped()).await;
+        if stopped.is_err() {
+            tracing::warn!(channel = %self.input.binding.channel, "the input did not stop in time");
+        }
     }
 
-    /// Stops the intake; the place in the group is kept.
+    /// Starts no handler any more and stops the intake; those that run go on, and the place in the group is kept. What was received waits, at most
+    /// `prefetch` of each partition or queue.
     pub fn pause(&self) {
         self.input.command(Command::Pause);
     }

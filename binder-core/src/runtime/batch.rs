@@ -281,16 +281,8 @@ where
             if self.seeks.is_pending() {
                 self.seek()?;
             }
-            let pause = command == Command::Pause;
-            if pause != self.port.paused {
-                if pause {
-                    self.port.consumer.pause()?
-                } else {
-                    self.port.consumer.resume()?
-                }
-                self.port.paused = pause;
-            }
-            if !self.port.inbox.next.is_empty() {
+            self.steer(command)?;
+            if !self.port.paused && !self.port.inbox.next.is_empty() {
                 let count = self.port.max.min(self.port.inbox.next.len());
                 let items = self.port.inbox.next.drain(..count).collect();
                 if !self.handle(items).await? {
@@ -313,6 +305,40 @@ where
         let closed = self.port.consumer.close().await;
         self.port.inbox.assigned.remove_all();
         closed
+    }
+
+    /// Stops or starts the intake.
+    fn steer(&mut self, command: Command) -> Result<()> {
+        let pause = command == Command::Pause;
+        if pause != self.port.paused {
+            if pause {
+                self.port.consumer.pause()?
+            } else {
+                self.port.consumer.resume()?
+            }
+            self.port.paused = pause;
+        }
+        match (pause, self.state.phase()) {
+            (true, BindingState::Running | BindingState::Connecting(_)) => self.state.set(BindingState::Paused),
+            (false, BindingState::Paused | BindingState::Connecting(_)) => self.state.set(BindingState::Running),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Waits while the binding is paused; false if it is to stop before that.
+    async fn wait_for_resume(&mut self) -> Result<bool> {
+        let command = *self.port.control.borrow();
+        if command != Command::Pause {
+            return Ok(true);
+        }
+        self.steer(command)?;
+        let mut control = self.port.control.clone();
+        let resumed = async move { control.wait_for(|command| *command != Command::Pause).await.is_ok() };
+        let resumed = self.port.while_polling(resumed).await?.unwrap_or(false);
+        let command = *self.port.control.borrow();
+        self.steer(command)?;
+        Ok(resumed && !matches!(command, Command::Stop(_)))
     }
 
     /// Moves the consumer; what was received and not handled is dropped.
@@ -414,10 +440,10 @@ where
             if open.is_empty() {
                 return Ok(true);
             }
-            if !self.wait_for_breaker().await? {
+            if !self.wait_for_resume().await? || !self.wait_for_breaker().await? {
                 return Ok(false);
             }
-            // both may have taken a while
+            // all of it may have taken a while
             if open.iter().any(|item| self.port.inbox.is_lost(item)) {
                 continue;
             }

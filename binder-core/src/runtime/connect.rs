@@ -30,7 +30,7 @@ where
 {
     let mut random = fastrand::Rng::new();
     let mut failed = 0_u32;
-    if state.begin() {
+    if state.begin(false) {
         state.show();
     }
     loop {

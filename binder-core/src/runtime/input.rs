@@ -169,12 +169,7 @@ impl InputEntry {
     pub(crate) fn start(self: &Arc<Self>) {
         let mut task = lock(&self.task);
         let run = lock(&self.run).clone();
-        let mut begins = false;
-        // at once with the command: who asks before the task runs must not hear that all is well, and a stop must find what it ends
-        self.control.send_modify(|command| {
-            *command = Command::Run;
-            begins = run.is_some() && self.state.begin();
-        });
+        let begins = self.order(Command::Run, run.is_some());
         let Some(run) = run else { return };
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
             let supervisor = Arc::clone(self).supervise(run);
@@ -188,7 +183,22 @@ impl InputEntry {
 
     /// Says what the task has to do.
     pub(crate) fn command(&self, command: Command) {
-        self.control.send_replace(command);
+        let is_there = lock(&self.task).as_ref().is_some_and(|task| !task.is_finished());
+        if self.order(command, is_there) {
+            self.state.show();
+        }
+    }
+
+    /// Sets the command, and the state at once with it: who asks before the task runs must not hear that all is well, and a stop must find what
+    /// it ends. `is_there`: a task obeys. Returns whether the hooks are to be told.
+    fn order(&self, command: Command, is_there: bool) -> bool {
+        let mut begins = false;
+        self.control.send_modify(|known| {
+            let ends = matches!(known, Command::Stop(_));
+            *known = command;
+            begins = is_there && !matches!(command, Command::Stop(_)) && self.state.begin(ends);
+        });
+        begins
     }
 
     /// Makes the task look at what it was asked beside commands.
@@ -201,11 +211,13 @@ impl InputEntry {
         self.binder.capability().seek
     }
 
-    /// Waits until the task has stopped.
+    /// Waits until the task has stopped, or is told otherwise.
     pub(crate) async fn stopped(&self) {
-        let mut phase = self.state.watch();
-        let stopped = phase.wait_for(|state| matches!(state, BindingState::Idle | BindingState::Stopped(_)));
-        let _ = stopped.await;
+        let (mut phase, mut control) = (self.state.watch(), self.control.subscribe());
+        tokio::select! {
+            _ = phase.wait_for(|state| matches!(state, BindingState::Idle | BindingState::Stopped(_))) => {}
+            _ = control.wait_for(|command| !matches!(command, Command::Stop(_))) => {}
+        }
     }
 
     /// Ends at once: nothing is settled any more, what is unsettled is delivered again.
@@ -231,7 +243,7 @@ impl InputEntry {
             match self.run_once(&run, &mut control).await {
                 Ok(()) => {
                     self.state.note_unsettled(0, true);
-                    self.state.set(BindingState::Idle);
+                    self.ended(&control);
                 }
                 Err(error) if error.is_retryable() => {
                     let error = self.in_context(error);
@@ -265,6 +277,17 @@ impl InputEntry {
             if control.changed().await.is_err() {
                 return false;
             }
+        }
+    }
+
+    /// Notes that a run has ended as it was told; not if it is to start again already, because *idle* would count as ready.
+    fn ended(&self, control: &watch::Receiver<Command>) {
+        let rests = {
+            let command = control.borrow();
+            matches!(*command, Command::Stop(_)) && self.state.end()
+        };
+        if rests {
+            self.state.show();
         }
     }
 

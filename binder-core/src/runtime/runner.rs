@@ -78,6 +78,11 @@ where
 
     /// One turn: start what can be started, settle what is done, take what is there, else wait for what comes first.
     async fn turn(&mut self) -> Result<Command> {
+        let command = *self.control.borrow_and_update();
+        if matches!(command, Command::Stop(_)) {
+            return Ok(command);
+        }
+        self.work.rest(command == Command::Pause);
         if self.work.is_waiting() {
             poll_fn(|context| Poll::Ready(self.work.poll_event(context))).await.is_ready();
         }
@@ -87,10 +92,6 @@ where
             return Err(error);
         }
         self.release_revoked().await?;
-        let command = *self.control.borrow_and_update();
-        if matches!(command, Command::Stop(_)) {
-            return Ok(command);
-        }
         if self.seeks.is_pending() {
             self.seek();
         }
@@ -193,8 +194,8 @@ where
         }
         let state = self.state.phase();
         match (asked, state) {
-            (true, BindingState::Running) => self.state.set(BindingState::Paused),
-            (false, BindingState::Paused) => self.state.set(BindingState::Running),
+            (true, BindingState::Running | BindingState::Connecting(_)) => self.state.set(BindingState::Paused),
+            (false, BindingState::Paused | BindingState::Connecting(_)) => self.state.set(BindingState::Running),
             _ => {}
         }
         Ok(())

@@ -106,7 +106,11 @@ impl StateCell {
         let shown = Arc::new(Shown { channel, hooks, last: Mutex::new(BindingState::Idle) });
         if !shown.hooks.is_empty() {
             let (phase, shown) = (Arc::clone(&phase), Arc::clone(&shown));
-            status.observe(move |health| shown.show(&combine(phase.borrow().clone(), health)));
+            status.observe(move |health| {
+                // a hook may command the binding, which writes the phase: it must not be held meanwhile
+                let now = phase.borrow().clone();
+                shown.show(&combine(now, health));
+            });
         }
         Self {
             phase,
@@ -187,15 +191,25 @@ impl StateCell {
         }
     }
 
-    /// Notes that an idle binding is to start: from now on it is not ready until it works. Returns whether it was idle; then the hooks are to
-    /// be [told](Self::show).
-    pub(crate) fn begin(&self) -> bool {
+    /// Notes that a binding is to start which is idle, or `ends`: it was told to stop. From now on it is not ready until it works. Returns whether
+    /// that changes anything; then the hooks are to be [told](Self::show).
+    pub(crate) fn begin(&self, ends: bool) -> bool {
         self.phase.send_if_modified(|known| {
-            let begins = *known == BindingState::Idle;
+            let works = matches!(known, BindingState::Running | BindingState::Paused);
+            let begins = *known == BindingState::Idle || ends && works;
             if begins {
                 *known = BindingState::Connecting("starting".to_owned());
             }
             begins
+        })
+    }
+
+    /// Notes that a binding has stopped as it was told. Returns whether that changes anything; then the hooks are to be [told](Self::show).
+    pub(crate) fn end(&self) -> bool {
+        self.phase.send_if_modified(|known| {
+            let ends = *known != BindingState::Idle;
+            *known = BindingState::Idle;
+            ends
         })
     }
 

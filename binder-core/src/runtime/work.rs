@@ -63,7 +63,9 @@ pub(crate) struct Work<F, Fut> {
     breaker: Option<Breaker>,
     /// When the breaker lets a call start again.
     reopen: Pin<Box<Sleep>>,
-    /// Whether the breaker lets no call start.
+    /// Whether the binding is paused.
+    rests: bool,
+    /// Whether no call may start: the binding is paused, or the breaker is open.
     held: bool,
     /// Whether lanes can be held each for itself, so that `prefetch` bounds each.
     holds_lanes: bool,
@@ -94,6 +96,7 @@ where
             slots: Slots::new(settings.concurrency),
             breaker: Breaker::new(&settings.breaker),
             reopen: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            rests: false,
             held: false,
             holds_lanes: true,
             settings,
@@ -191,7 +194,16 @@ where
         self.lanes.has_ready() && !self.is_full()
     }
 
-    /// Returns whether no call may be started, for want of a place or because of the breaker.
+    /// Lets no call start from now on, or lets them start again.
+    #[inline]
+    pub(crate) fn rest(&mut self, rests: bool) {
+        if rests != self.rests {
+            self.rests = rests;
+            self.held = rests || self.breaker.as_ref().is_some_and(Breaker::holds);
+        }
+    }
+
+    /// Returns whether no call may be started, for want of a place, because of the breaker or of a pause.
     #[inline]
     fn is_full(&self) -> bool {
         self.held || self.slots.is_full()
@@ -320,7 +332,7 @@ where
         self.running[slot] = Some(Running { task, deadline });
         if let Some(breaker) = &mut self.breaker {
             breaker.started();
-            self.held = breaker.holds();
+            self.held = self.rests || breaker.holds();
         }
     }
 
@@ -338,7 +350,7 @@ where
             tracing::info!(channel = %self.settings.channel, "the breaker closes: the probe succeeded");
             self.state.set(BindingState::Running);
         }
-        self.held = breaker.holds();
+        self.held = self.rests || breaker.holds();
     }
 
     fn note_failure(&mut self) {
@@ -347,7 +359,7 @@ where
             tracing::error!(channel = %self.settings.channel, "no handler starts: {why}");
             self.state.set(BindingState::Degraded(why));
         }
-        self.held = breaker.holds();
+        self.held = self.rests || breaker.holds();
     }
 
     fn complete(&mut self, task: Task, verdict: Verdict) {
@@ -500,7 +512,7 @@ where
         }
         if let Some(breaker) = &mut self.breaker {
             breaker.tick(Instant::now());
-            self.held = breaker.holds();
+            self.held = self.rests || breaker.holds();
         }
         true
     }
@@ -534,7 +546,7 @@ where
             self.lanes.advance(task.lane);
             if let Some(breaker) = &mut self.breaker {
                 breaker.cancelled();
-                self.held = breaker.holds();
+                self.held = self.rests || breaker.holds();
             }
         }
     }

@@ -144,12 +144,13 @@ where
 
     /// One turn: start what can be started, commit a batch that is done, take the next one, else wait for what comes first.
     async fn turn(&mut self) -> Result<Command> {
-        self.step().await?;
-        self.release_revoked().await?;
         let command = *self.control.borrow_and_update();
         if matches!(command, Command::Stop(_)) {
             return Ok(command);
         }
+        self.work.rest(command == Command::Pause);
+        self.step().await?;
+        self.release_revoked().await?;
         if self.seeks.is_pending() {
             self.seek()?;
         }
@@ -284,8 +285,8 @@ where
             self.paused = pause;
         }
         match (asked, self.state.phase()) {
-            (true, BindingState::Running) => self.state.set(BindingState::Paused),
-            (false, BindingState::Paused) => self.state.set(BindingState::Running),
+            (true, BindingState::Running | BindingState::Connecting(_)) => self.state.set(BindingState::Paused),
+            (false, BindingState::Paused | BindingState::Connecting(_)) => self.state.set(BindingState::Running),
             _ => {}
         }
         Ok(())

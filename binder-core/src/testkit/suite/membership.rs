@@ -115,6 +115,7 @@ async fn pause_takes_nothing(world: World) {
     world.look_on().await;
     source.send_many(1..50).await;
     sink.stays_at(1).await;
+    assert_eq!(sink.app.health().bindings["input"].oldest_unsettled_seconds, 0.0, "nothing was received");
     control.resume();
     sink.handles(0..50).await;
     assert_eq!(sink.ids(), (0..50).collect::<Vec<_>>());

@@ -28,14 +28,20 @@ impl Wrong {
     }
 }
 
-/// Returns a test for everything that is wrong: each case beside it must fail of it. The test is ignored if there is no broker.
+/// Returns a test for everything that is wrong: each case beside it must pass without it and fail with it. The test is ignored if there is no broker.
 pub fn seen_failing(harness: impl Fn() -> Harness, noticed: &'static [(Wrong, &'static [&'static str])]) -> Vec<Trial> {
     let trial = |(wrong, cases): &'static (Wrong, &'static [&'static str])| {
-        let harness = wrong.with(harness());
-        let is_there = harness.is_available();
+        let (right, broken) = (harness(), wrong.with(harness()));
+        let is_there = right.is_available();
         let test = Trial::test(format!("{wrong:?} is noticed"), move || {
+            // a case that fails without a fault too would show nothing
+            if let Some((case, outcome)) =
+                cases.iter().map(|case| (case, right.check(case))).find(|(_, outcome)| *outcome != Outcome::Passed)
+            {
+                return Err(format!("without a fault {case} is {outcome:?}").into());
+            }
             let missed: Vec<_> =
-                cases.iter().filter(|case| !matches!(harness.check(case), Outcome::Failed(_))).collect();
+                cases.iter().filter(|case| !matches!(broken.check(case), Outcome::Failed(_))).collect();
             if missed.is_empty() { Ok(()) } else { Err(format!("{wrong:?} passes {missed:?}").into()) }
         });
         test.with_ignored_flag(!is_there)
