@@ -149,7 +149,7 @@ pub(crate) fn raw(wire: &impl Wire, mut keep: impl FnMut(&[u8]) -> Bytes) -> Raw
     pairs.map(|(name, value)| (name.to_owned(), value.map(&mut keep))).collect()
 }
 
-fn last<'a>(wire: &'a impl Wire, name: &str) -> Option<Option<&'a [u8]>> {
+pub(crate) fn last<'a>(wire: &'a impl Wire, name: &str) -> Option<Option<&'a [u8]>> {
     let mut pairs = (0..wire.count()).rev().map(|index| wire.get(index));
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }

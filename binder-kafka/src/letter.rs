@@ -1,13 +1,15 @@
 //! A dead letter in memory.
 
+use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use binder_core::binder::{ATTEMPTS, DeadLetterEntry, REDRIVE_COUNT};
+use binder_core::binder::{ATTEMPTS, DeadLetterDetails, DeadLetterEntry, REDRIVE_COUNT};
 use binder_core::{Error, ErrorKind, Result};
 use bytes::{BufMut, Bytes, BytesMut};
+use rdkafka::Timestamp;
 use rdkafka::message::{BorrowedMessage, Headers, Message as _, OwnedHeaders};
 
 use crate::dead_letters::FAILURE;
@@ -21,7 +23,8 @@ pub(crate) struct Letter {
     bytes: Bytes,
     key: Option<Range<usize>>,
     payload: Option<Range<usize>>,
-    headers: Vec<(Range<usize>, Option<Range<usize>>)>,
+    headers: Vec<Header>,
+    told: Told,
     /// The headers of a letter of which one has a name that is no UTF-8: they can be passed on, not read.
     unreadable: Option<OwnedHeaders>,
 }
@@ -36,20 +39,25 @@ impl Letter {
             start..bytes.len()
         };
         let (key, payload) = (message.key().map(&mut keep), message.payload().map(&mut keep));
-        let (mut headers, mut unreadable) = (Vec::new(), None);
+        let (mut headers, mut told, mut unreadable) = (Vec::new(), Told::default(), None);
         if let Some(found) = message.headers() {
             headers.reserve(Headers::count(found));
             // the client panics on a name that is no UTF-8
             let read = catch_unwind(AssertUnwindSafe(|| {
-                headers.extend(found.iter().map(|header| (keep(header.key.as_bytes()), header.value.map(&mut keep))));
+                headers.extend(found.iter().map(|header| Header {
+                    tells: told.read(header.key, header.value),
+                    name: keep(header.key.as_bytes()),
+                    value: header.value.map(&mut keep),
+                }));
             }));
             if read.is_err() {
                 headers.clear();
+                told = Told::default();
                 unreadable = Some(found.detach());
             }
         }
         let (partition, offset) = (message.partition(), message.offset());
-        Self { partition, offset, bytes: bytes.freeze(), key, payload, headers, unreadable }
+        Self { partition, offset, bytes: bytes.freeze(), key, payload, headers, told, unreadable }
     }
 
     /// Returns how many bytes it has.
@@ -72,24 +80,20 @@ impl Letter {
     }
 
     /// Tells people of the letter.
-    pub(crate) fn entry(&self, source: &Arc<str>, group: &Arc<str>) -> DeadLetterEntry {
+    pub(crate) fn entry(self: &Arc<Self>, source: &Arc<str>, group: &Arc<str>) -> DeadLetterEntry {
         let mut entry = DeadLetterEntry::new(Arc::clone(source), Arc::clone(group));
         entry.key = self.key.clone().map(|range| self.bytes.slice(range));
         entry.payload = self.payload.clone().map(|range| self.bytes.slice(range));
-        let told = Told::by(self);
-        entry.attempts = told.attempts;
-        entry.reason = told.reason.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        entry.redriven = told.redriven;
-        if let Some(first) = told.first() {
+        entry.attempts = self.told.attempts;
+        entry.redriven = self.told.redriven;
+        if let Some(first) = self.told.first() {
             entry.partition = u32::try_from(first.partition).ok();
             entry.offset = u64::try_from(first.offset).ok();
             let millis = first.timestamp.to_millis().and_then(|millis| u64::try_from(millis).ok());
             entry.timestamp =
                 millis.and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
         }
-        let all = headers::all(self).into_iter();
-        entry.headers = all.filter(|(name, _)| !is_of_failure(name)).collect();
-        entry
+        entry.with_details(Arc::clone(self) as _)
     }
 
     /// Returns headers with which it stays.
@@ -105,8 +109,8 @@ impl Letter {
         if self.unreadable.is_some() {
             return Err(Error::new(ErrorKind::Refused, "a header has a name that is no UTF-8"));
         }
-        let told = Told::by(self);
-        let written = self.written(|name| !is_of_failure(name) && name != REDRIVE_COUNT);
+        let told = &self.told;
+        let written = self.written(|tells| tells == Tells::Nothing);
         let count = (u64::from(told.redriven) + 1).to_string();
         let mut written = headers::insert(written, REDRIVE_COUNT, Some(count.as_bytes()));
         let first = told.first();
@@ -116,10 +120,29 @@ impl Letter {
         Ok((first.map(|first| first.partition), written))
     }
 
-    fn written(&self, keeps: impl Fn(&str) -> bool) -> OwnedHeaders {
+    fn written(&self, keeps: impl Fn(Tells) -> bool) -> OwnedHeaders {
         let empty = OwnedHeaders::new_with_capacity(self.headers.len() + 2);
-        let kept = (0..self.count()).map(|index| self.get(index)).filter(|(name, _)| keeps(name));
+        let kept = (0..self.count()).filter(|index| keeps(self.headers[*index].tells)).map(|index| self.get(index));
         kept.fold(empty, |written, (name, value)| headers::insert(written, name, value))
+    }
+}
+
+impl DeadLetterDetails for Letter {
+    fn reason(&self) -> Option<String> {
+        headers::last(self, "x-exception-message").flatten().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    fn headers(&self) -> binder_core::message::Headers {
+        headers::all(self).into_iter().filter(|(name, _)| !FAILURE.contains(&name.as_ref())).collect()
+    }
+}
+
+impl fmt::Debug for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Letter")
+            .field("partition", &self.partition)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,52 +152,68 @@ impl Wire for Letter {
     }
 
     fn get(&self, index: usize) -> (&str, Option<&[u8]>) {
-        let (name, value) = self.headers[index].clone();
-        let name = std::str::from_utf8(&self.bytes[name]).unwrap_or_default();
-        (name, value.map(|range| &self.bytes[range]))
+        let Header { name, value, .. } = &self.headers[index];
+        let name = std::str::from_utf8(&self.bytes[name.clone()]).unwrap_or_default();
+        (name, value.clone().map(|range| &self.bytes[range]))
     }
 }
 
-fn is_of_failure(name: &str) -> bool {
-    FAILURE.contains(&name)
+/// A header of a letter: where it lies, and whether it tells of the letter.
+struct Header {
+    name: Range<usize>,
+    value: Option<Range<usize>>,
+    tells: Tells,
+}
+
+/// What a header tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tells {
+    /// The message's own.
+    Nothing,
+    Failure,
+    Redrives,
 }
 
 /// What the headers of a letter tell, as Spring writes them.
-#[derive(Default)]
-struct Told<'a> {
+#[derive(Debug, Default)]
+struct Told {
     attempts: Option<u32>,
-    reason: Option<&'a [u8]>,
     redriven: u32,
     partition: Option<i32>,
     offset: Option<i64>,
     millis: Option<i64>,
-    kind: Option<&'a str>,
+    timestamp: Option<Timestamp>,
 }
 
-impl<'a> Told<'a> {
-    /// Reads them once; of two of one name the last counts.
-    fn by(letter: &'a Letter) -> Self {
-        let mut told = Self::default();
-        for (name, value) in (0..letter.count()).map(|index| letter.get(index)) {
-            let text = || value.and_then(|bytes| std::str::from_utf8(bytes).ok());
-            let number = || text().and_then(|text| text.parse().ok());
-            match name {
-                ATTEMPTS => told.attempts = number(),
-                REDRIVE_COUNT => told.redriven = number().unwrap_or(0),
-                "x-exception-message" => told.reason = value,
-                "x-original-partition" => told.partition = value.and_then(four),
-                "x-original-offset" => told.offset = value.and_then(eight),
-                "x-original-timestamp" => told.millis = value.and_then(eight),
-                "x-original-timestamp-type" => told.kind = text(),
-                _ => {}
+impl Told {
+    /// Reads one of them; of two of one name the last counts.
+    fn read(&mut self, name: &str, value: Option<&[u8]>) -> Tells {
+        let text = || value.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let number = || text().and_then(|text| text.parse().ok());
+        match name {
+            REDRIVE_COUNT => {
+                self.redriven = number().unwrap_or(0);
+                return Tells::Redrives;
             }
+            ATTEMPTS => self.attempts = number(),
+            "x-original-partition" => self.partition = value.and_then(four),
+            "x-original-offset" => self.offset = value.and_then(eight),
+            "x-original-timestamp" => self.millis = value.and_then(eight),
+            "x-original-timestamp-type" => self.timestamp = text().map(|kind| returned::timestamp(0, kind)),
+            _ if FAILURE.contains(&name) => {}
+            _ => return Tells::Nothing,
         }
-        told
+        Tells::Failure
     }
 
     /// Returns where the letter was received.
     fn first(&self) -> Option<First> {
-        let timestamp = returned::timestamp(self.millis.unwrap_or(-1), self.kind.unwrap_or_default());
+        let millis = self.millis.unwrap_or(-1);
+        let timestamp = match self.timestamp {
+            Some(Timestamp::CreateTime(_)) => Timestamp::CreateTime(millis),
+            Some(Timestamp::LogAppendTime(_)) => Timestamp::LogAppendTime(millis),
+            _ => Timestamp::NotAvailable,
+        };
         Some(First { partition: self.partition?, offset: self.offset?, timestamp })
     }
 }

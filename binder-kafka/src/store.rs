@@ -95,9 +95,9 @@ struct Reading {
     /// How many partitions the target has; none if it does not exist.
     target: Option<i32>,
     /// What is not resolved yet.
-    taken: Vec<Letter>,
+    taken: Vec<Arc<Letter>>,
     /// What was read and is not taken yet.
-    ahead: Vec<Letter>,
+    ahead: Vec<Arc<Letter>>,
 }
 
 /// What reads the letters of a place.
@@ -197,7 +197,7 @@ impl Reading {
 
 impl Reader {
     /// Reads at most so many letters; none at the end.
-    fn read(&mut self, max: usize, letters: &mut Vec<Letter>) -> Result<()> {
+    fn read(&mut self, max: usize, letters: &mut Vec<Arc<Letter>>) -> Result<()> {
         let mut heard = Instant::now();
         let (mut bytes, mut headers_size) = (0, HEADERS);
         while letters.len() < max && bytes < MEMORY && self.partitions.values().any(|partition| !partition.done) {
@@ -214,7 +214,7 @@ impl Reader {
                         let letter = Letter::copy(&message, headers_size);
                         headers_size = letter.headers_size();
                         bytes += letter.size();
-                        letters.push(letter);
+                        letters.push(Arc::new(letter));
                     }
                     progress.done |= progress.next >= progress.end;
                 }
@@ -242,7 +242,7 @@ struct Resolving<'a> {
     place: Place,
     producer: &'a BaseProducer<Outcome>,
     target: Option<i32>,
-    taken: &'a [Letter],
+    taken: &'a [Arc<Letter>],
     group: Option<ConsumerGroupMetadata>,
     link: Link,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use binder_core::binder::{
-    ATTEMPTS, ConsumerBinding, DeadLetterEntry, DeadLetterPass, Disposal, Purpose, REDRIVE_COUNT,
+    ATTEMPTS, ConsumerBinding, DeadLetterDetails, DeadLetterEntry, DeadLetterPass, Disposal, Purpose, REDRIVE_COUNT,
 };
 use binder_core::message::Headers;
 use binder_core::{Error, ErrorKind, Result};
@@ -110,14 +110,14 @@ struct Reading {
     /// Letters that were taken and not resolved: they go back.
     taken: u32,
     /// What was taken while the letters before it were resolved.
-    ahead: Vec<Delivery>,
+    ahead: Vec<Arc<Delivery>>,
     /// Whether nothing that was taken stays.
     nothing_stays: bool,
 }
 
 impl Reading {
     /// Takes letters that are left, at most `max`.
-    async fn fill(&mut self, letters: &mut Vec<Delivery>, max: usize) -> Result<()> {
+    async fn fill(&mut self, letters: &mut Vec<Arc<Delivery>>, max: usize) -> Result<()> {
         if !self.ahead.is_empty() {
             std::mem::swap(letters, &mut self.ahead);
             self.ahead.extend(letters.drain(max.min(letters.len())..));
@@ -151,7 +151,13 @@ impl Reading {
 }
 
 /// Takes letters of which so many are left, at most `max`.
-async fn read(channel: &Channel, queue: &str, left: &mut u32, letters: &mut Vec<Delivery>, max: usize) -> Result<()> {
+async fn read(
+    channel: &Channel,
+    queue: &str,
+    left: &mut u32,
+    letters: &mut Vec<Arc<Delivery>>,
+    max: usize,
+) -> Result<()> {
     let (mut bytes, mut asked) = (0, FuturesOrdered::new());
     loop {
         let at_once = if letters.is_empty() { 1 } else { AT_ONCE };
@@ -166,7 +172,7 @@ async fn read(channel: &Channel, queue: &str, left: &mut u32, letters: &mut Vec<
         match asked.next().await {
             Some(Ok(Some(got))) => {
                 bytes += size(&got.delivery);
-                letters.push(got.delivery);
+                letters.push(Arc::new(got.delivery));
             }
             Some(Ok(None)) => *left = 0,
             Some(Err(cause)) => return Err(error::lost(cause)),
@@ -226,7 +232,7 @@ pub(crate) struct Pass {
     places: VecDeque<Place>,
     reading: Option<Reading>,
     /// What is not resolved yet.
-    taken: Vec<Delivery>,
+    taken: Vec<Arc<Delivery>>,
     /// A call failed or was dropped: which letters it took or acknowledged is not known.
     broken: bool,
 }
@@ -349,20 +355,32 @@ impl Pass {
         Ok(answers)
     }
 
-    fn entry(&self, place: &Place, letter: &Delivery) -> DeadLetterEntry {
+    fn entry(&self, place: &Place, letter: &Arc<Delivery>) -> DeadLetterEntry {
         let properties = &letter.properties;
         let mut entry = DeadLetterEntry::new(Arc::clone(&place.destination), Arc::clone(&self.group));
         entry.partition = place.partition(letter);
         entry.timestamp = properties.timestamp().and_then(|sent| UNIX_EPOCH.checked_add(Duration::from_secs(sent)));
         entry.attempts = number(letter, ATTEMPTS);
-        entry.reason = text(letter, "x-exception-message");
         entry.redriven = number(letter, REDRIVE_COUNT).unwrap_or(0);
         entry.key = headers::key(properties).map(Bytes::copy_from_slice);
-        let all = headers::application(properties).into_iter();
-        entry.headers = all.filter(|(name, _)| !FAILURE.contains(&name.as_ref())).collect::<Headers>();
         let tombstone = letter.data.is_empty() && headers::is_tombstone(properties);
         entry.payload = (!tombstone).then(|| Bytes::copy_from_slice(&letter.data));
-        entry
+        entry.with_details(Arc::new(Details(Arc::clone(letter))))
+    }
+}
+
+/// What a letter says when it is asked.
+#[derive(Debug)]
+struct Details(Arc<Delivery>);
+
+impl DeadLetterDetails for Details {
+    fn reason(&self) -> Option<String> {
+        text(&self.0, "x-exception-message")
+    }
+
+    fn headers(&self) -> Headers {
+        let all = headers::application(&self.0.properties).into_iter();
+        all.filter(|(name, _)| !FAILURE.contains(&name.as_ref())).collect()
     }
 }
 

@@ -132,19 +132,42 @@ pub struct DeadLetterEntry {
     pub timestamp: Option<SystemTime>,
     /// How often the handler was tried; 0 if the payload could not be decoded, `None` if another library wrote the letter.
     pub attempts: Option<u32>,
-    /// What went wrong, if the letter says so.
-    pub reason: Option<String>,
     /// How often the message was sent back before.
     pub redriven: u32,
     /// The key.
     pub key: Option<Bytes>,
-    /// The headers of the message, without those that tell of the failure.
-    pub headers: Headers,
     /// The payload; `None` is a tombstone.
     pub payload: Option<Bytes>,
+    details: Option<Arc<dyn DeadLetterDetails>>,
+}
+
+/// What of a dead letter is read only when somebody asks: most are sent back unread.
+pub trait DeadLetterDetails: fmt::Debug + Send + Sync {
+    /// Returns what went wrong, if the letter says so.
+    fn reason(&self) -> Option<String>;
+
+    /// Returns the headers of the message, without those that tell of the failure.
+    fn headers(&self) -> Headers;
 }
 
 impl DeadLetterEntry {
+    /// Adds reason and headers. Default: none of either.
+    #[must_use]
+    pub fn with_details(mut self, details: Arc<dyn DeadLetterDetails>) -> Self {
+        self.details = Some(details);
+        self
+    }
+
+    /// Returns what went wrong, if the letter says so; read at each call.
+    pub fn reason(&self) -> Option<String> {
+        self.details.as_ref()?.reason()
+    }
+
+    /// Returns the headers of the message, without those that tell of the failure; read at each call.
+    pub fn headers(&self) -> Headers {
+        self.details.as_ref().map_or_else(Headers::new, |details| details.headers())
+    }
+
     /// Creates an entry of which only the place is known.
     pub fn new(destination: impl Into<Arc<str>>, group: impl Into<Arc<str>>) -> Self {
         Self {
@@ -154,11 +177,10 @@ impl DeadLetterEntry {
             offset: None,
             timestamp: None,
             attempts: None,
-            reason: None,
             redriven: 0,
             key: None,
-            headers: Headers::new(),
             payload: None,
+            details: None,
         }
     }
 }

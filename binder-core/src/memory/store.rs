@@ -22,8 +22,8 @@ use super::returns::Origin;
 use super::stamp;
 use super::{MemoryBinder, returns};
 use crate::binder::{
-    ATTEMPTS, ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId, Purpose,
-    REDRIVE_COUNT,
+    ATTEMPTS, ConsumerBinding, DeadLetterDetails, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId,
+    Purpose, REDRIVE_COUNT,
 };
 use crate::message::{ContentType, HeaderValue, Headers};
 use crate::{Error, ErrorKind, Result};
@@ -136,20 +136,18 @@ impl Pass {
     }
 
     fn entry(&self, place: &Place, letter: &Letter<'_>) -> (DeadLetterEntry, Told) {
-        let (told, reason) = Told::by(letter.headers());
+        let told = Told::by(letter.headers());
         let mut entry = DeadLetterEntry::new(Arc::clone(&place.source), Arc::clone(&self.group));
         entry.partition = told.origin.partition;
         entry.offset = told.origin.offset;
         entry.timestamp = told.origin.timestamp.and_then(returns::time);
         entry.attempts = told.attempts;
-        entry.reason = reason.map(HeaderValue::to_text);
         entry.redriven = told.redriven;
         entry.key = letter.item.key_bytes(letter.segment);
-        if told.kept > 0 {
-            entry.headers = Headers::with_capacity(told.kept);
-            entry.headers.append_some(letter.headers(), |name| !FAILURE.contains(&name));
-        }
         entry.payload = letter.item.payload_bytes(letter.segment);
+        if let Some(extra) = letter.extra {
+            entry = entry.with_details(Arc::clone(extra) as _);
+        }
         (entry, told)
     }
 
@@ -181,9 +179,9 @@ struct Told {
 }
 
 impl Told {
-    /// Reads them once, and returns the reason too; of two of one name the last counts.
-    fn by(headers: &Headers) -> (Self, Option<&HeaderValue>) {
-        let (mut told, mut reason) = (Self::default(), None);
+    /// Reads them once; of two of one name the last counts.
+    fn by(headers: &Headers) -> Self {
+        let mut told = Self::default();
         for (name, value) in headers.iter() {
             let number = || value.as_i64();
             match name {
@@ -191,7 +189,6 @@ impl Told {
                 "x-original-offset" => told.origin.offset = number().and_then(|number| number.try_into().ok()),
                 "x-original-timestamp" => told.origin.timestamp = number().filter(|number| *number >= 0),
                 ATTEMPTS => told.attempts = number().and_then(|number| number.try_into().ok()),
-                "x-exception-message" => reason = Some(value),
                 REDRIVE_COUNT => {
                     told.redriven = number().and_then(|number| number.try_into().ok()).unwrap_or(0);
                     told.kept += 1;
@@ -199,7 +196,19 @@ impl Told {
                 _ => told.kept += usize::from(!FAILURE.contains(&name)),
             }
         }
-        (told, reason)
+        told
+    }
+}
+
+impl DeadLetterDetails for Extra {
+    fn reason(&self) -> Option<String> {
+        Extra::headers(self).get("x-exception-message").map(HeaderValue::to_text)
+    }
+
+    fn headers(&self) -> Headers {
+        let mut headers = Headers::new();
+        headers.append_some(Extra::headers(self), |name| !FAILURE.contains(&name));
+        headers
     }
 }
 

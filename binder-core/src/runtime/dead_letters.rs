@@ -49,7 +49,7 @@ impl Application {
 /// # let channels = app.bind::<SinkBinding<String>>().await?;
 /// let letters = app.dead_letters("input")?;
 /// for letter in letters.list(10).await? {
-///     println!("{:?}: {}", letter.offset, letter.reason.unwrap_or_default());
+///     println!("{:?}: {}", letter.offset, letter.reason().unwrap_or_default());
 /// }
 /// let report = letters.redrive().only(|letter| letter.redriven == 0).run().await?;
 /// println!("{} sent, {} kept", report.sent, report.kept);
