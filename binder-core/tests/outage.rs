@@ -1,12 +1,12 @@
 //! A broker that is not there, or goes away.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use binder_core::binder::{
     Binder, BinderContext, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterSink, DeadLetterStore, Delay,
-    LaneId, Producer, ProducerBinding, Received, Seek, SharedBinder, Transactions,
+    LaneId, Producer, ProducerBinding, Received, Seek, SharedBinder, Status, Transactions,
 };
 use binder_core::channel::{SinkBinding, SourceBinding};
 use binder_core::config::Config;
@@ -29,6 +29,8 @@ fn unreached() -> Error {
 struct Late {
     memory: MemoryBinder,
     there: watch::Receiver<bool>,
+    /// That of the first input.
+    status: Arc<OnceLock<Status>>,
 }
 
 impl Late {
@@ -50,6 +52,7 @@ impl Binder for Late {
     }
     async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
         self.reach()?;
+        let _ = self.status.set(binding.status.clone());
         let consumer = self.memory.bind_consumer(binding).await?;
         Ok(Box::new(Breaking { consumer, there: self.there.clone() }))
     }
@@ -148,7 +151,7 @@ fn late() -> (watch::Sender<bool>, Application, MemoryBinder) {
 fn late_with(bindings: &str) -> (watch::Sender<bool>, Application, MemoryBinder) {
     let (there, receiver) = watch::channel(false);
     let memory = MemoryBinder::new();
-    let binder = Late { memory: memory.clone(), there: receiver };
+    let binder = Late { memory: memory.clone(), there: receiver, status: Arc::default() };
     let factory = move |_: &BinderContext| Ok(SharedBinder::new(binder.clone()));
     let text = format!("stream: {{ binders: {{ main: {{ type: memory }} }}, bindings: {bindings} }}");
     let config = Config::builder().yaml(&text).build().expect("the configuration is right");
@@ -379,7 +382,7 @@ async fn a_stop_while_a_lost_consumer_is_to_be_replaced_ends() {
 /// Asks the application whenever it is told of a state, and stops the input when it loses its broker.
 #[derive(Clone, Default)]
 struct Asking {
-    app: Arc<std::sync::OnceLock<Application>>,
+    app: Arc<OnceLock<Application>>,
     told: Arc<std::sync::Mutex<Vec<BindingState>>>,
 }
 
@@ -402,9 +405,9 @@ impl binder_core::Hooks for Asking {
 async fn hooks_may_ask_and_command_the_application() {
     async fn handle(_: u32) {}
     let told = Asking::default();
-    let status = Arc::new(std::sync::OnceLock::new());
-    let (memory, kept) = (MemoryBinder::new(), Arc::clone(&status));
-    let binder = Telling { memory, status: kept };
+    let (_there, receiver) = watch::channel(true);
+    let status = Arc::<OnceLock<Status>>::default();
+    let binder = Late { memory: MemoryBinder::new(), there: receiver, status: Arc::clone(&status) };
     let factory = move |_: &BinderContext| Ok(SharedBinder::new(binder.clone()));
     let text =
         "stream: { binders: { main: { type: memory } }, bindings: { input: { destination: orders, group: g } } }";
@@ -418,7 +421,7 @@ async fn hooks_may_ask_and_command_the_application() {
     let playing = tokio::spawn(async move {
         app.start().await.expect("it starts");
         app.ready(PATIENCE).await.expect("ready");
-        let status: binder_core::binder::Status = Option::clone(&status.get().cloned()).expect("bound");
+        let status = status.get().cloned().expect("bound");
         tokio::task::spawn_blocking(move || status.connecting("silence")).await.expect("no panic");
         app.control("input").expect("it is there").stop().await;
         app.shutdown().await.expect("a clean end");
@@ -427,51 +430,6 @@ async fn hooks_may_ask_and_command_the_application() {
     let told = told.told.lock().expect("no panic").clone();
     let expected = ["connecting (starting)", "running", "connecting (silence)"];
     assert_eq!(told.iter().take(3).map(BindingState::to_string).collect::<Vec<_>>(), expected);
-}
-
-/// A binder whose input's status can be had.
-#[derive(Clone, Debug)]
-struct Telling {
-    memory: MemoryBinder,
-    status: Arc<std::sync::OnceLock<binder_core::binder::Status>>,
-}
-
-#[async_trait]
-impl Binder for Telling {
-    fn capability(&self) -> Capability {
-        self.memory.capability()
-    }
-    fn check_consumer(&self, binding: &ConsumerBinding) -> Result<()> {
-        self.memory.check_consumer(binding)
-    }
-    fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
-        self.memory.check_producer(binding)
-    }
-    async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {
-        let _ = self.status.set(binding.status.clone());
-        self.memory.bind_consumer(binding).await
-    }
-    async fn bind_producer(&self, binding: &ProducerBinding) -> Result<Arc<dyn Producer>> {
-        self.memory.bind_producer(binding).await
-    }
-    fn health(&self) -> BinderHealth {
-        self.memory.health()
-    }
-    async fn close(&self) -> Result<()> {
-        self.memory.close().await
-    }
-    fn delay(&self) -> Option<&dyn Delay> {
-        None
-    }
-    fn seek(&self) -> Option<&dyn Seek> {
-        None
-    }
-    fn dead_letter_store(&self) -> Option<&dyn DeadLetterStore> {
-        None
-    }
-    fn transactions(&self) -> Option<&dyn Transactions> {
-        None
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -440,7 +440,8 @@ where
             if open.is_empty() {
                 return Ok(true);
             }
-            if !self.wait_for_resume().await? || !self.wait_for_breaker().await? {
+            // the pause last: it may have come while the breaker was open
+            if !self.wait_for_breaker().await? || !self.wait_for_resume().await? {
                 return Ok(false);
             }
             // all of it may have taken a while
