@@ -138,7 +138,7 @@ pub struct DeadLetterEntry {
     pub key: Option<Bytes>,
     /// The payload; `None` is a tombstone.
     pub payload: Option<Bytes>,
-    details: Option<Arc<dyn DeadLetterDetails>>,
+    pub(crate) details: Option<Arc<dyn DeadLetterDetails>>,
 }
 
 /// What of a dead letter is read only when somebody asks: most are sent back unread.

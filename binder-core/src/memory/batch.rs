@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::item::{Extra, Item};
+use super::extra::Extra;
+use super::item::Item;
 use super::returns;
 use crate::binder::{BatchView, LaneId, Metadata, Parcel, Token};
 use crate::message::{ContentType, HeaderValue, Headers};
@@ -26,7 +27,7 @@ struct Run {
 pub(super) struct Batch {
     items: Vec<Item>,
     segments: Vec<Bytes>,
-    extras: Vec<Arc<Extra>>,
+    extras: Vec<Extra>,
     runs: Vec<Run>,
     with_headers: bool,
 }
@@ -85,7 +86,7 @@ impl Batch {
     }
 
     /// Adds items with all segments and extras that they need.
-    pub(super) fn extend(&mut self, items: &[Item], segments: &[Bytes], extras: &[Arc<Extra>]) {
+    pub(super) fn extend(&mut self, items: &[Item], segments: &[Bytes], extras: &[Extra]) {
         let Some(first) = items.first().map(|item| item.place) else { return };
         let segment = (self.segments.len() as u32).wrapping_sub(first.segment);
         let extra = (self.extras.len() as u32).wrapping_sub(first.extra);
@@ -126,17 +127,13 @@ impl Batch {
     }
 
     fn extra(&self, item: &Item) -> Option<&Extra> {
-        self.shared_extra(item).map(AsRef::as_ref)
-    }
-
-    fn shared_extra(&self, item: &Item) -> Option<&Arc<Extra>> {
         if item.has_extra() { self.extras.get(item.place.extra as usize) } else { None }
     }
 
     /// Returns an item, the segment with its bytes, and its extra.
-    pub(super) fn get(&self, index: usize) -> (&Item, &Bytes, Option<&Arc<Extra>>) {
+    pub(super) fn get(&self, index: usize) -> (&Item, &Bytes, Option<&Extra>) {
         let (item, segment) = self.find(index);
-        (item, segment, self.shared_extra(item))
+        (item, segment, self.extra(item))
     }
 }
 

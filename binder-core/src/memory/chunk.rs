@@ -1,13 +1,13 @@
 //! A piece of a log.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 
 use super::batch::Batch;
-use super::item::{Extra, Item, Kind, Place, Record};
+use super::extra::{Extra, Told};
+use super::item::{Item, Kind, Place, Record};
 use crate::binder::OutgoingBatch;
 
 /// Messages of a chunk, so that a log finds one by dividing, and forgets them without looking at each.
@@ -24,7 +24,7 @@ const SEGMENT: usize = 64 * 1024;
 pub(super) struct Chunk {
     items: Vec<Item>,
     segments: Vec<Bytes>,
-    extras: Vec<Arc<Extra>>,
+    extras: Vec<Extra>,
 }
 
 impl Chunk {
@@ -45,15 +45,9 @@ impl Chunk {
         self.extras.clear();
     }
 
-    /// Appends a message, whose bytes go to `tail`; `extra` is asked for if it needs one.
+    /// Appends a message, whose bytes go to `tail`.
     #[inline(always)]
-    pub(super) fn push(
-        &mut self,
-        record: Record<'_>,
-        tail: &mut BytesMut,
-        now: SystemTime,
-        extra: impl FnOnce() -> Arc<Extra>,
-    ) {
+    pub(super) fn push(&mut self, record: Record<'_>, tail: &mut BytesMut, now: SystemTime) {
         let (key, payload) = (record.key.unwrap_or_default(), record.payload.unwrap_or_default());
         let wanted = key.len() + payload.len();
         if tail.capacity() - tail.len() < wanted {
@@ -68,8 +62,26 @@ impl Chunk {
         let item = record.item(place, now);
         self.items.push(item);
         if item.has_extra() {
-            self.extras.push(extra());
+            self.extras.push(record.extra());
         }
+    }
+
+    /// Appends a message of another chunk, whose segment is shared; `extra` takes the place of what it had there.
+    pub(super) fn push_again(
+        &mut self,
+        (item, segment): (&Item, &Bytes),
+        extra: Option<Extra>,
+        tail: &mut BytesMut,
+        now: SystemTime,
+    ) {
+        self.seal(self.len(), tail);
+        if !self.segments.last().is_some_and(|last| last.as_ptr() == segment.as_ptr() && last.len() == segment.len()) {
+            self.segments.push(segment.clone());
+        }
+        let place =
+            Place { segment: self.segments.len() as u32 - 1, start: item.place.start, extra: self.extras.len() as u32 };
+        self.items.push(item.again(place, extra.is_some(), now));
+        self.extras.extend(extra);
     }
 
     /// Appends messages of a batch that have no extras, copying their bytes at once.
@@ -106,6 +118,12 @@ impl Chunk {
         if last == Some(self.segments.len() as u32) {
             self.segments.push(tail.split().freeze());
         }
+    }
+
+    /// Reads what dead letters say.
+    pub(super) fn told(&self, start: usize, end: usize, told: &mut Vec<Told>) {
+        let extra = |item: &Item| item.has_extra().then(|| &self.extras[item.place.extra as usize]);
+        told.extend(self.items[start..end].iter().map(|item| extra(item).map_or_else(Told::default, Extra::told)));
     }
 
     /// Copies sealed messages to a batch, and shares with it what they need.

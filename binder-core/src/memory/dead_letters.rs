@@ -2,13 +2,14 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 
 use super::destination::Destination;
+use super::extra::{Extra, Told};
 use super::hub::Session;
-use super::item::Record;
+use super::item::{Beside, Record};
+use super::returns::Origin;
 use crate::Result;
 use crate::binder::{ATTEMPTS, ConsumerBinding, DeadLetter, DeadLetterSink, Parcel};
 use crate::message::{HeaderValue, Headers};
@@ -53,74 +54,75 @@ impl DeadLetters {
 
     /// Returns what is to be appended for a dead letter, and where.
     pub(super) fn prepare<'a>(&self, letter: &DeadLetter<'a>) -> Prepared<'a> {
-        let (destination, headers) = (self.destination(letter), headers(letter));
         Prepared {
-            destination,
+            destination: self.destination(letter),
             partition: letter.delivery.metadata.partition.unwrap_or(0),
             delivery: letter.delivery,
-            headers,
+            extra: Extra::letter(letter),
         }
-    }
-
-    fn append(&self, letter: &DeadLetter<'_>, headers: &Headers, destination: &Destination) -> bool {
-        let delivery = letter.delivery;
-        let record = Record {
-            payload: delivery.payload.as_deref(),
-            key: delivery.key.as_deref(),
-            content_type: delivery.content_type.as_ref(),
-            headers,
-        };
-        destination.partition(delivery.metadata.partition.unwrap_or(0)).try_append(record)
     }
 }
 
-/// A dead letter that waits for its transaction.
+/// A dead letter that is to be appended.
 pub(super) struct Prepared<'a> {
     pub(super) destination: Arc<Destination>,
     pub(super) partition: u32,
     delivery: &'a Parcel,
-    headers: Headers,
+    extra: Extra,
 }
 
 impl Prepared<'_> {
     pub(super) fn record(&self) -> Record<'_> {
-        Record {
-            payload: self.delivery.payload.as_deref(),
-            key: self.delivery.key.as_deref(),
-            content_type: self.delivery.content_type.as_ref(),
-            headers: &self.headers,
-        }
+        Record::parcel(self.delivery, Beside::Extra(&self.extra))
     }
 }
 
-/// The delivery's own headers, then where it came from and what went wrong.
-fn headers(letter: &DeadLetter<'_>) -> Headers {
-    let metadata = &letter.delivery.metadata;
-    let sent = metadata.timestamp.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let partition = metadata.partition.map(|partition| HeaderValue::I32(partition.cast_signed()));
-    let offset = metadata.offset.map(|offset| HeaderValue::I64(offset.cast_signed()));
-    let timestamp = sent.map(|sent| HeaderValue::I64(sent.as_millis() as i64));
-    letter
-        .delivery
-        .headers
-        .clone()
-        .with("x-original-topic", metadata.destination.as_ref())
-        .with("x-original-partition", partition)
-        .with("x-original-offset", offset)
-        .with("x-original-timestamp", timestamp)
-        .with("x-exception-fqcn", letter.reason.kind().as_str())
-        .with("x-exception-message", letter.reason.to_string())
-        .with("x-exception-stacktrace", format!("{:?}", letter.reason))
-        .with(ATTEMPTS, HeaderValue::I64(letter.attempts.into()))
+/// What went wrong with a dead letter's message, and on which destination.
+#[derive(Debug)]
+pub(super) struct Failure {
+    destination: Arc<str>,
+    kind: &'static str,
+    message: String,
+    trace: String,
+}
+
+impl Failure {
+    pub(super) fn of(letter: &DeadLetter<'_>) -> Self {
+        let reason = letter.reason;
+        Self {
+            destination: Arc::clone(&letter.delivery.metadata.destination),
+            kind: reason.kind().as_str(),
+            message: reason.to_string(),
+            trace: format!("{reason:?}"),
+        }
+    }
+
+    /// Returns what went wrong.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Appends the headers of [`FAILURE`].
+    pub(super) fn append_to(&self, told: &Told, headers: &mut Headers) {
+        let Origin { partition, offset, timestamp } = told.origin;
+        headers.append("x-original-topic", &*self.destination);
+        headers.append("x-original-partition", partition.map(|partition| HeaderValue::I32(partition.cast_signed())));
+        headers.append("x-original-offset", offset.map(|offset| HeaderValue::I64(offset.cast_signed())));
+        headers.append("x-original-timestamp", timestamp.map(HeaderValue::I64));
+        headers.append("x-exception-fqcn", self.kind);
+        headers.append("x-exception-message", self.message.as_str());
+        headers.append("x-exception-stacktrace", self.trace.as_str());
+        headers.append(ATTEMPTS, told.attempts.map(|attempts| HeaderValue::I64(attempts.into())));
+    }
 }
 
 #[async_trait]
 impl DeadLetterSink for DeadLetters {
     async fn send(&self, letter: DeadLetter<'_>) -> Result<()> {
         self.session.check_open()?;
-        let (destination, headers) = (self.destination(&letter), headers(&letter));
-        while !self.append(&letter, &headers, &destination) {
-            let partition = destination.partition(letter.delivery.metadata.partition.unwrap_or(0));
+        let prepared = self.prepare(&letter);
+        let partition = prepared.destination.partition(prepared.partition);
+        while !partition.try_append(prepared.record()) {
             poll_fn(|context| partition.poll_room(context, || self.session.check_open())).await?;
         }
         Ok(())

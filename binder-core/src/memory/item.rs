@@ -1,12 +1,12 @@
 //! What a log keeps of a message.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::binder::{Outgoing, outgoing};
+use super::extra::{Extra, NO_HEADERS};
+use crate::binder::{Outgoing, Parcel, outgoing};
 use crate::message::{ContentType, Headers};
 
 /// Length of a part that is not there.
@@ -21,7 +21,14 @@ pub(super) struct Record<'a> {
     pub(super) payload: Option<&'a [u8]>,
     pub(super) key: Option<&'a [u8]>,
     pub(super) content_type: Option<&'a ContentType>,
-    pub(super) headers: &'a Headers,
+    pub(super) beside: Beside<'a>,
+}
+
+/// What a record brings for its [`Extra`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Beside<'a> {
+    Headers(&'a Headers),
+    Extra(&'a Extra),
 }
 
 /// Content type in a byte.
@@ -35,22 +42,26 @@ pub(super) enum Kind {
     Other,
 }
 
-/// What few messages have.
-#[derive(Debug)]
-pub(super) struct Extra {
-    content_type: Option<ContentType>,
-    headers: Headers,
-}
-
 impl<'a> Record<'a> {
     /// Creates a record of what a producer was handed.
     #[inline(always)]
     pub(super) fn outgoing(message: &Outgoing<'a>, with_headers: bool) -> Self {
         let Outgoing { payload, key, .. } = *message;
         if with_headers {
-            return Self { payload, key, content_type: Some(message.content_type), headers: message.headers };
+            let (content_type, beside) = (Some(message.content_type), Beside::Headers(message.headers));
+            return Self { payload, key, content_type, beside };
         }
-        Self { payload, key, content_type: None, headers: &NO_HEADERS }
+        Self { payload, key, content_type: None, beside: Beside::Headers(&NO_HEADERS) }
+    }
+
+    /// Creates a record of what a consumer was handed.
+    pub(super) fn parcel(parcel: &'a Parcel, beside: Beside<'a>) -> Self {
+        Self {
+            payload: parcel.payload.as_deref(),
+            key: parcel.key.as_deref(),
+            content_type: parcel.content_type.as_ref(),
+            beside,
+        }
     }
 
     /// Returns what is kept of the record beside its bytes; where they lie is told by the caller.
@@ -58,29 +69,20 @@ impl<'a> Record<'a> {
     pub(super) fn item(&self, place: Place, now: SystemTime) -> Item {
         let length = |part: Option<&[u8]>| part.map_or(ABSENT, |bytes| bytes.len() as u32);
         let kind = self.content_type.map_or(Kind::Absent, Kind::of);
-        let has_extra = kind == Kind::Other || !self.headers.is_empty();
+        let has_extra = match self.beside {
+            Beside::Headers(headers) => kind == Kind::Other || !headers.is_empty(),
+            Beside::Extra(_) => true,
+        };
         Item { place, key: length(self.key), payload: length(self.payload), kind, has_extra, timestamp: now }
     }
 
-    /// Returns a copy of what few messages have.
+    /// Returns what few messages have.
     #[inline(never)]
-    pub(super) fn extra(&self) -> Arc<Extra> {
-        Extra::new(self.content_type, self.headers.clone())
-    }
-}
-
-static NO_HEADERS: Headers = Headers::new();
-
-impl Extra {
-    /// Creates what is kept of these headers, and of the content type if that is no [`Kind`] of its own.
-    pub(super) fn new(content_type: Option<&ContentType>, headers: Headers) -> Arc<Self> {
-        let content_type = content_type.filter(|known| Kind::of(known) == Kind::Other).cloned();
-        Arc::new(Self { content_type, headers })
-    }
-
-    /// Returns the headers.
-    pub(super) fn headers(&self) -> &Headers {
-        &self.headers
+    pub(super) fn extra(&self) -> Extra {
+        match self.beside {
+            Beside::Headers(headers) => Extra::new(self.content_type, headers.clone()),
+            Beside::Extra(extra) => extra.clone(),
+        }
     }
 }
 
@@ -135,6 +137,11 @@ impl Item {
         }
     }
 
+    /// Returns what is kept of the same message in another place.
+    pub(super) fn again(&self, place: Place, has_extra: bool, now: SystemTime) -> Self {
+        Self { place, has_extra, timestamp: now, ..*self }
+    }
+
     /// Returns whether there is an extra.
     pub(super) fn has_extra(&self) -> bool {
         self.has_extra
@@ -178,7 +185,7 @@ impl Item {
             Kind::Text => Some(ContentType::TEXT),
             Kind::Bytes => Some(ContentType::BYTES),
             Kind::Absent => None,
-            Kind::Other => extra()?.content_type.clone(),
+            Kind::Other => extra()?.content_type().cloned(),
         }
     }
 
@@ -202,8 +209,8 @@ mod tests {
     #[test]
     fn what_is_absent_differs_from_what_is_empty() {
         let segment = Bytes::from_static(b"kp");
-        let headers = Headers::new();
-        let item = |key, payload| item(&Record { payload, key, content_type: None, headers: &headers });
+        let beside = Beside::Headers(&NO_HEADERS);
+        let item = |key, payload| item(&Record { payload, key, content_type: None, beside });
         let both = item(Some(&b"k"[..]), Some(&b"p"[..]));
         assert_eq!((both.key(&segment), both.payload(&segment)), (Some(&b"k"[..]), Some(&b"p"[..])));
         let empty = item(Some(b""), Some(b""));
@@ -218,12 +225,13 @@ mod tests {
         let headers = Headers::new().with("n", 1);
         for text in ["application/json", "text/plain", "application/octet-stream", "application/xml"] {
             let content_type = ContentType::parse(text);
-            let record = Record { payload: None, key: None, content_type: Some(&content_type), headers: &headers };
+            let beside = Beside::Headers(&headers);
+            let record = Record { payload: None, key: None, content_type: Some(&content_type), beside };
             let (item, extra) = (item(&record), record.extra());
-            assert_eq!(item.content_type(|| Some(&*extra)), Some(content_type));
+            assert_eq!(item.content_type(|| Some(&extra)), Some(content_type));
             assert_eq!(item.timestamp(), UNIX_EPOCH);
         }
-        let without = Record { payload: None, key: None, content_type: None, headers: &headers };
+        let without = Record { payload: None, key: None, content_type: None, beside: Beside::Headers(&headers) };
         assert_eq!(item(&without).content_type(|| None), None);
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::SystemTime;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::batch::Batch;
 use super::chunk::{CHUNK, Chunk};
-use super::item::{Extra, Kind, Record};
+use super::extra::{Extra, Told};
+use super::item::{Item, Kind, Record};
 use super::mailbox::Mailbox;
 use super::stamp;
 use crate::binder::{OutgoingBatch, SeekTo};
@@ -122,16 +123,19 @@ impl Log {
     /// Appends a message; the caller has [claimed](Self::claim_room) room, and [trims](Self::trim) afterwards.
     #[inline(always)]
     pub(super) fn append(&mut self, record: Record<'_>, now: SystemTime) {
-        self.append_with(record, now, || record.extra());
-    }
-
-    /// As [`append`](Self::append), with an extra that is there already.
-    #[inline(always)]
-    pub(super) fn append_with(&mut self, record: Record<'_>, now: SystemTime, extra: impl FnOnce() -> Arc<Extra>) {
         if self.current.len() == CHUNK {
             self.begin_chunk();
         }
-        self.current.push(record, &mut self.tail, now, extra);
+        self.current.push(record, &mut self.tail, now);
+        self.end += 1;
+    }
+
+    /// Appends a message of another log, as [`append`](Self::append) does; `extra` takes the place of what it had there.
+    pub(super) fn append_again(&mut self, message: (&Item, &Bytes), extra: Option<Extra>, now: SystemTime) {
+        if self.current.len() == CHUNK {
+            self.begin_chunk();
+        }
+        self.current.push_again(message, extra, &mut self.tail, now);
         self.end += 1;
     }
 
@@ -178,19 +182,20 @@ impl Log {
 
     /// Copies at most `max` messages from `position` on to a batch, and shares their bytes with it; returns how many.
     pub(super) fn read(&mut self, position: u64, max: usize, batch: &mut Batch) -> usize {
-        let count = max.min((self.end - position) as usize);
-        let (mut next, stop) = ((position - self.base) as usize, (position - self.base) as usize + count);
-        while next < stop {
-            let (place, start) = (next / CHUNK, next % CHUNK);
-            let end = CHUNK.min(start + stop - next);
-            if place == self.full.len() {
-                self.current.seal(end, &mut self.tail);
+        let Self { full, current, tail, .. } = self;
+        each_chunk(self.base, self.end, position, max, |place, start, end| {
+            if place == full.len() {
+                current.seal(end, tail);
             }
-            let chunk = self.full.get(place).unwrap_or(&self.current);
-            chunk.read(start, end, batch);
-            next += end - start;
-        }
-        count
+            full.get(place).unwrap_or(current).read(start, end, batch);
+        })
+    }
+
+    /// Reads what at most `max` dead letters from `position` on say.
+    pub(super) fn told(&self, position: u64, max: usize, told: &mut Vec<Told>) {
+        each_chunk(self.base, self.end, position, max, |place, start, end| {
+            self.full.get(place).unwrap_or(&self.current).told(start, end, told);
+        });
     }
 
     /// Adds a group: at the oldest message that is kept, or at what comes from now on.
@@ -293,4 +298,19 @@ impl Log {
     fn readers(&self) -> impl Iterator<Item = &Mailbox> {
         self.cursors.iter().filter_map(|cursor| cursor.reader.as_deref())
     }
+}
+
+/// Visits the chunks with at most `max` messages from `position` on: each with its place, and where its messages start and end. Returns how
+/// many messages there are.
+#[inline(always)]
+fn each_chunk(base: u64, end: u64, position: u64, max: usize, mut visit: impl FnMut(usize, usize, usize)) -> usize {
+    let count = max.min((end - position) as usize);
+    let (mut next, stop) = ((position - base) as usize, (position - base) as usize + count);
+    while next < stop {
+        let (place, start) = (next / CHUNK, next % CHUNK);
+        let end = CHUNK.min(start + stop - next);
+        visit(place, start, end);
+        next += end - start;
+    }
+    count
 }

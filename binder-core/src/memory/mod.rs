@@ -37,6 +37,7 @@ mod chunk;
 mod consumer;
 mod dead_letters;
 mod destination;
+mod extra;
 mod group;
 mod hub;
 mod inspect;

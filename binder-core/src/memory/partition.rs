@@ -1,11 +1,14 @@
 //! One partition of a destination.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
-use super::item::{Extra, Record};
+use bytes::Bytes;
+
+use super::extra::Extra;
+use super::item::{Item, Record};
 use super::lock;
 use super::log::Log;
 use super::stamp;
@@ -91,9 +94,9 @@ impl Appender<'_> {
         self.log.append(record, now);
     }
 
-    /// Appends a message whose extra is there already; its headers are those of the record.
-    pub(super) fn append_shared(&mut self, record: Record<'_>, extra: Arc<Extra>, now: SystemTime) {
-        self.log.append_with(record, now, || extra);
+    /// Appends a message of another log; `extra` takes the place of what it had there.
+    pub(super) fn append_again(&mut self, message: (&Item, &Bytes), extra: Option<Extra>, now: SystemTime) {
+        self.log.append_again(message, extra, now);
     }
 
     /// Appends a batch without extras.

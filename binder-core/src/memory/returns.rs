@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::destination::Destination;
 use super::hub::Session;
-use super::item::Record;
+use super::item::{Beside, Record};
 use crate::Result;
 use crate::binder::{ConsumerBinding, DelaySink, Metadata, Parcel, RETRY_ATTEMPT};
 use crate::message::{HeaderValue, Headers};
@@ -111,7 +111,7 @@ impl Origin {
     /// How many headers it takes at most.
     pub(super) const HEADERS: usize = 3;
 
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         let sent = metadata.timestamp.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let timestamp = sent.map(|sent| sent.as_millis() as i64);
         Self { partition: metadata.partition, offset: metadata.offset, timestamp }
@@ -171,12 +171,7 @@ impl DelaySink for Returns {
         let headers = headers
             .with(RETRY_ATTEMPT, HeaderValue::I64(attempt.into()))
             .with(DUE, hub.clock().tell(Instant::now() + wait));
-        let record = Record {
-            payload: delivery.payload.as_deref(),
-            key: delivery.key.as_deref(),
-            content_type: delivery.content_type.as_ref(),
-            headers: &headers,
-        };
+        let record = Record::parcel(delivery, Beside::Headers(&headers));
         append(&self.session, &destination, metadata.partition, record).await
     }
 }

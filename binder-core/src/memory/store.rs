@@ -6,26 +6,22 @@
 use std::future::poll_fn;
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use super::batch::Batch;
-use super::dead_letters::{FAILURE, dead_letter_destination};
+use super::dead_letters::dead_letter_destination;
 use super::destination::Destination;
+use super::extra::{Extra, Told};
 use super::hub::Session;
-use super::item::{Extra, Item, Record};
-use super::partition::{Appender, Partition};
-use super::returns::Origin;
+use super::item::Item;
+use super::partition::Partition;
 use super::stamp;
 use super::{MemoryBinder, returns};
-use crate::binder::{
-    ATTEMPTS, ConsumerBinding, DeadLetterDetails, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId,
-    Purpose, REDRIVE_COUNT,
-};
-use crate::message::{ContentType, HeaderValue, Headers};
+use crate::binder::{ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId, Purpose};
+use crate::message::Headers;
 use crate::{Error, ErrorKind, Result};
 
 /// Letters that are taken at once: more would not stay in the processor's cache.
@@ -44,7 +40,7 @@ impl DeadLetterStore for MemoryBinder {
             Purpose::Resolve { .. } => Some(Arc::clone(&session.hub.resolving).lock_owned().await),
             Purpose::Look => None,
         };
-        let all_groups = matches!(purpose, Purpose::Resolve { all_groups: true });
+        let all_groups = purpose == Purpose::Resolve { all_groups: true };
         let mut places = Vec::new();
         for source in &binding.destinations {
             let Some(letters) = session.hub.find(&dead_letter_destination(source, group)) else { continue };
@@ -106,7 +102,7 @@ struct Pass {
     current: usize,
     /// What is not resolved yet.
     taken: Batch,
-    /// What each of them says.
+    /// What each of them says. That is read in a row, before anything else touches the letters: so memory is fetched for many at once.
     told: Vec<Told>,
     _resolving: Option<OwnedMutexGuard<()>>,
 }
@@ -115,6 +111,7 @@ impl Pass {
     /// Reads from the first place that has something left; what is taken together is of one place.
     fn read(&mut self, max: usize) {
         self.taken.clear();
+        self.told.clear();
         while let Some(place) = self.places.get_mut(self.current) {
             let left = usize::try_from(place.end.saturating_sub(place.position)).unwrap_or(usize::MAX);
             if left == 0 {
@@ -125,7 +122,9 @@ impl Pass {
             let mut log = partition.lock();
             place.position = place.position.max(log.first());
             self.taken.begin(LaneId(0), place.position, place.letters.name(), place.partition);
-            place.position += log.read(place.position, max.min(left).min(MOST), &mut self.taken) as u64;
+            let count = max.min(left).min(MOST);
+            log.told(place.position, count, &mut self.told);
+            place.position += log.read(place.position, count, &mut self.taken) as u64;
             return;
         }
     }
@@ -135,80 +134,20 @@ impl Pass {
         Letter { item, segment, extra }
     }
 
-    fn entry(&self, place: &Place, letter: &Letter<'_>) -> (DeadLetterEntry, Told) {
-        let told = Told::by(letter.headers());
-        let mut entry = DeadLetterEntry::new(Arc::clone(&place.source), Arc::clone(&self.group));
-        entry.partition = told.origin.partition;
-        entry.offset = told.origin.offset;
-        entry.timestamp = told.origin.timestamp.and_then(returns::time);
-        entry.attempts = told.attempts;
-        entry.redriven = told.redriven;
-        entry.key = letter.item.key_bytes(letter.segment);
-        entry.payload = letter.item.payload_bytes(letter.segment);
-        if let Some(extra) = letter.extra {
-            entry = entry.with_details(Arc::clone(extra) as _);
+    #[inline(always)]
+    fn entry(&self, place: &Place, letter: &Letter<'_>, told: &Told) -> DeadLetterEntry {
+        DeadLetterEntry {
+            destination: Arc::clone(&place.source),
+            group: Arc::clone(&self.group),
+            partition: told.origin.partition,
+            offset: told.origin.offset,
+            timestamp: told.origin.timestamp.and_then(returns::time),
+            attempts: told.attempts,
+            redriven: told.redriven,
+            key: letter.item.key_bytes(letter.segment),
+            payload: letter.item.payload_bytes(letter.segment),
+            details: letter.extra.map(Extra::details),
         }
-        (entry, told)
-    }
-
-    /// Returns a letter as it goes back, without what made it one.
-    fn returning<'a>(&self, letter: Letter<'a>, told: &Told, partitions: u32) -> Again<'a> {
-        let mut headers = Headers::with_capacity(told.kept + 1 + Origin::HEADERS);
-        if told.kept > 0 {
-            headers.append_some(letter.headers(), |name| name != REDRIVE_COUNT && !FAILURE.contains(&name));
-        }
-        headers.append(REDRIVE_COUNT, HeaderValue::I64(i64::from(told.redriven) + 1));
-        if self.purpose != (Purpose::Resolve { all_groups: true }) {
-            told.origin.append_to(&mut headers);
-        }
-        let content_type = letter.content_type();
-        let extra = Extra::new(content_type.as_ref(), headers);
-        let partition = told.origin.partition.filter(|partition| *partition < partitions).unwrap_or(0);
-        Again { partition, letter, content_type, extra }
-    }
-}
-
-/// What headers tell of a letter.
-#[derive(Debug, Default)]
-struct Told {
-    origin: Origin,
-    attempts: Option<u32>,
-    redriven: u32,
-    /// How many do not tell of the failure.
-    kept: usize,
-}
-
-impl Told {
-    /// Reads them once; of two of one name the last counts.
-    fn by(headers: &Headers) -> Self {
-        let mut told = Self::default();
-        for (name, value) in headers.iter() {
-            let number = || value.as_i64();
-            match name {
-                "x-original-partition" => told.origin.partition = number().and_then(|number| number.try_into().ok()),
-                "x-original-offset" => told.origin.offset = number().and_then(|number| number.try_into().ok()),
-                "x-original-timestamp" => told.origin.timestamp = number().filter(|number| *number >= 0),
-                ATTEMPTS => told.attempts = number().and_then(|number| number.try_into().ok()),
-                REDRIVE_COUNT => {
-                    told.redriven = number().and_then(|number| number.try_into().ok()).unwrap_or(0);
-                    told.kept += 1;
-                }
-                _ => told.kept += usize::from(!FAILURE.contains(&name)),
-            }
-        }
-        told
-    }
-}
-
-impl DeadLetterDetails for Extra {
-    fn reason(&self) -> Option<String> {
-        Extra::headers(self).get("x-exception-message").map(HeaderValue::to_text)
-    }
-
-    fn headers(&self) -> Headers {
-        let mut headers = Headers::new();
-        headers.append_some(Extra::headers(self), |name| !FAILURE.contains(&name));
-        headers
     }
 }
 
@@ -217,46 +156,29 @@ impl DeadLetterDetails for Extra {
 struct Letter<'a> {
     item: &'a Item,
     segment: &'a Bytes,
-    extra: Option<&'a Arc<Extra>>,
+    extra: Option<&'a Extra>,
 }
 
-static NO_HEADERS: Headers = Headers::new();
-
 impl<'a> Letter<'a> {
-    fn headers(&self) -> &'a Headers {
-        self.extra.map_or(&NO_HEADERS, |extra| extra.headers())
-    }
-
-    fn content_type(&self) -> Option<ContentType> {
-        self.item.content_type(|| self.extra.map(AsRef::as_ref))
+    /// As it goes back, without what made it a letter.
+    fn returning(self, told: &Told, to_group: bool, partitions: u32) -> Again<'a> {
+        let partition = told.origin.partition.filter(|partition| *partition < partitions).unwrap_or(0);
+        let extra = self.extra.map(|extra| extra.returned(to_group));
+        let extra = extra.unwrap_or_else(|| Extra::new(None, Headers::new()).returned(to_group));
+        Again { partition, letter: self, extra: Some(extra) }
     }
 
     /// As it is, to be appended again.
     fn staying(self, partition: u32) -> Again<'a> {
-        let content_type = self.content_type();
-        let extra = self.extra.map_or_else(|| Extra::new(content_type.as_ref(), Headers::new()), Arc::clone);
-        Again { partition, letter: self, content_type, extra }
+        Again { partition, letter: self, extra: self.extra.cloned() }
     }
 }
 
-/// A letter on its way into a log; its bytes are copied, its extra is not.
+/// A letter on its way into a log; nothing of it is copied.
 struct Again<'a> {
     partition: u32,
     letter: Letter<'a>,
-    content_type: Option<ContentType>,
-    extra: Arc<Extra>,
-}
-
-impl Again<'_> {
-    fn append(self, log: &mut Appender<'_>, now: SystemTime) {
-        let record = Record {
-            payload: self.letter.item.payload(self.letter.segment),
-            key: self.letter.item.key(self.letter.segment),
-            content_type: self.content_type.as_ref(),
-            headers: self.extra.headers(),
-        };
-        log.append_shared(record, Arc::clone(&self.extra), now);
-    }
+    extra: Option<Extra>,
 }
 
 /// Appends messages in their order, when there is room for them.
@@ -284,7 +206,8 @@ fn append_run<'a>(partition: &Partition, messages: &mut Peekable<impl Iterator<I
     while count < RUN
         && let Some(message) = messages.next_if(|message| message.partition == partition.index() && log.claim_room(1))
     {
-        message.append(&mut log, now);
+        let Again { letter, extra, .. } = message;
+        log.append_again((letter.item, letter.segment), extra, now);
         count += 1;
     }
     log.publish();
@@ -298,15 +221,8 @@ impl DeadLetterPass for Pass {
         self.purpose.check_take(self.taken.len())?;
         self.read(max);
         let Some(place) = self.places.get(self.current) else { return Ok(Vec::new()) };
-        let mut told = std::mem::take(&mut self.told);
-        told.clear();
         let mut entries = Vec::with_capacity(self.taken.len());
-        for index in 0..self.taken.len() {
-            let (entry, says) = self.entry(place, &self.letter(index));
-            entries.push(entry);
-            told.push(says);
-        }
-        self.told = told;
+        entries.extend(self.told.iter().enumerate().map(|(index, told)| self.entry(place, &self.letter(index), told)));
         Ok(entries)
     }
 
@@ -321,8 +237,8 @@ impl DeadLetterPass for Pass {
         };
         let answers: Vec<_> = disposals.iter().map(refuse).collect();
         if let Some(target) = &target {
-            let partitions = target.count();
-            let returning = |index: usize| self.returning(self.letter(index), &self.told[index], partitions);
+            let (to_group, partitions) = (self.purpose != Purpose::Resolve { all_groups: true }, target.count());
+            let returning = |index: usize| self.letter(index).returning(&self.told[index], to_group, partitions);
             let sent = (0..disposals.len()).filter(|index| disposals[*index] == Disposal::Send).map(returning);
             append_all(session, target, sent).await?;
         }

@@ -1,7 +1,7 @@
 //! Dead letters.
 
 use super::*;
-use crate::binder::{DeadLetter, DeadLetterSink};
+use crate::binder::{DeadLetter, DeadLetterSink, DeadLetterStore, Disposal, Purpose, REDRIVE_COUNT};
 use crate::message::HeaderValue;
 
 fn sink(consumer: &dyn Consumer) -> Arc<dyn DeadLetterSink> {
@@ -107,4 +107,49 @@ async fn a_dead_letter_fails_when_the_binder_closes() {
     tokio::task::yield_now().await;
     binder.close().await.unwrap();
     assert_eq!(soon(waiting).await.unwrap(), Some(ErrorKind::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_back_to_all_lies_among_what_comes_new() {
+    let binder = MemoryBinder::new();
+    let mut group = consumer(&binder, "orders", "billing");
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        let texts = [format!("{round}-first"), format!("{round}-second"), format!("{round}-third")];
+        publish(&binder, "orders", 0, &texts.each_ref().map(String::as_str));
+        expected.extend(texts.iter().cloned());
+        let parcels = drain(&mut *group);
+        // the last is none, so that letters and segments do not go in step
+        for parcel in &parcels[..2] {
+            sink(&*group).send(DeadLetter::new(parcel, &broken(), 1)).await.unwrap();
+        }
+        settle(&mut *group, &parcels);
+        // what is behind the letters in the log is not read yet, so its bytes are still being added to
+        publish(&binder, "orders", 0, &["new"]);
+        expected.push("new".to_owned());
+        let store: &dyn DeadLetterStore = &binder;
+        let all = Purpose::Resolve { all_groups: true };
+        let mut pass = store.open(&binding("orders", Some("billing")), all).await.unwrap();
+        let taken = pass.take(10).await.unwrap();
+        assert_eq!(taken.len(), if round == 0 { 2 } else { 3 });
+        // one stays each time, behind the others
+        let mut disposals = vec![Disposal::Send; taken.len()];
+        disposals[0] = Disposal::Keep;
+        pass.resolve(&disposals).await.unwrap();
+        expected
+            .extend(taken[1..].iter().map(|letter| String::from_utf8_lossy(letter.payload.as_ref().unwrap()).into()));
+        pass.close().await.unwrap();
+        publish(&binder, "orders", 0, &["newer"]);
+        expected.push("newer".to_owned());
+        let parcels = drain(&mut *group);
+        settle(&mut *group, &parcels);
+    }
+    let kept: Vec<String> = payloads(&binder.messages("orders"))
+        .into_iter()
+        .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        .collect();
+    assert_eq!(kept, expected);
+    let counts = binder.messages("orders");
+    let counts: Vec<_> = counts.iter().filter_map(|message| message.headers().get(REDRIVE_COUNT)).collect();
+    assert_eq!(counts.len(), expected.len() - 3 * 5);
 }
