@@ -15,12 +15,14 @@ use binder_core::binder::{
 use binder_core::message::Headers;
 use binder_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use futures::stream::{self, FuturesOrdered, StreamExt};
+use futures::stream::{self, StreamExt};
 use lapin::Channel;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::RabbitConsumerProperties;
 use crate::courier::Courier;
@@ -34,11 +36,18 @@ use crate::{headers, names, returned};
 const RETURN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How many letters are asked for at once; only one while nobody knows how large they are.
-const AT_ONCE: usize = 256;
+/// A broker that brings nothing for so long is asked.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many letters are brought at once; only one is taken while nobody knows how large they are. Larger ones are stopped when the memory is
+/// used, but so many may be on their way.
+const AT_ONCE: usize = 512;
 
 /// How many letters are taken at once. They are hidden from others meanwhile.
 const MOST: usize = 5000;
+
+/// How many are taken at first; then up to twice as many each time.
+const FIRST: usize = 1000;
 
 /// How many letters are acknowledged at once.
 const ACK_EVERY: usize = 64;
@@ -111,20 +120,23 @@ struct Reading {
     taken: u32,
     /// What was taken while the letters before it were resolved.
     ahead: Vec<Arc<Delivery>>,
-    /// Whether nothing that was taken stays.
-    nothing_stays: bool,
+    /// The delivery tag up to which nothing stays: no letter that is kept, and none that the client was not given.
+    all_gone: u64,
+    /// At most so many letters are taken at once.
+    most: usize,
 }
 
 impl Reading {
-    /// Takes letters that are left, at most `max`.
+    /// Takes letters that are left, at most `max`; few if none were read ahead, so that sending begins soon.
     async fn fill(&mut self, letters: &mut Vec<Arc<Delivery>>, max: usize) -> Result<()> {
+        self.most = max;
         if !self.ahead.is_empty() {
             std::mem::swap(letters, &mut self.ahead);
             self.ahead.extend(letters.drain(max.min(letters.len())..));
             return Ok(());
         }
         let queue = self.place.letters();
-        let read = read(&self.channel, &queue, &mut self.left, letters, max).await;
+        let read = read(&self.channel, &queue, &mut self.left, letters, max.min(FIRST)).await;
         self.taken += u32::try_from(letters.len()).unwrap_or(u32::MAX);
         read
     }
@@ -150,7 +162,8 @@ impl Reading {
     }
 }
 
-/// Takes letters of which so many are left, at most `max`.
+/// Takes letters of which so many are left, at most `max`. The first is asked for, the others are brought, which costs the broker less. If
+/// too few come, the broker is asked for the others: only to that it answers that there are none.
 async fn read(
     channel: &Channel,
     queue: &str,
@@ -158,59 +171,86 @@ async fn read(
     letters: &mut Vec<Arc<Delivery>>,
     max: usize,
 ) -> Result<()> {
-    let (mut bytes, mut asked) = (0, FuturesOrdered::new());
-    loop {
-        let at_once = if letters.is_empty() { 1 } else { AT_ONCE };
-        while *left > 0
-            && asked.len() < at_once
-            && letters.len() + asked.len() < max
-            && bytes + asked.len() * (bytes / letters.len().max(1)) < MEMORY
-        {
-            *left -= 1;
-            asked.push_back(channel.basic_get(queue.into(), BasicGetOptions::default()));
+    let (mut bytes, mut brings) = (0, true);
+    while *left > 0 && letters.len() < max && bytes < MEMORY {
+        let room = match letters.len() {
+            0 => 1,
+            known => (MEMORY - bytes) * known / bytes.max(1) + 1,
+        };
+        let count = AT_ONCE.min(room).min(max - letters.len()).min(*left as usize);
+        let bring = brings && !letters.is_empty();
+        let got = if bring {
+            brought(channel, queue, count, MEMORY - bytes).await
+        } else {
+            asked(channel, queue, count).await
+        };
+        let got = got.map_err(error::lost)?;
+        bytes += got.iter().map(size).sum::<usize>();
+        *left = left.saturating_sub(u32::try_from(got.len()).unwrap_or(u32::MAX));
+        match got.len() < count {
+            true if bring => brings = false,
+            true => *left = 0,
+            false => {}
         }
-        match asked.next().await {
-            Some(Ok(Some(got))) => {
-                bytes += size(&got.delivery);
-                letters.push(Arc::new(got.delivery));
-            }
-            Some(Ok(None)) => *left = 0,
-            Some(Err(cause)) => return Err(error::lost(cause)),
-            None => return Ok(()),
-        }
+        letters.extend(got.into_iter().map(Arc::new));
     }
+    Ok(())
+}
+
+/// Asks for so many letters, for each by itself.
+async fn asked(channel: &Channel, queue: &str, count: usize) -> lapin::Result<Vec<Delivery>> {
+    let asked = (0..count).map(|_| channel.basic_get(queue.into(), BasicGetOptions::default()));
+    let got = futures::future::try_join_all(asked).await?;
+    Ok(got.into_iter().flatten().map(|got| got.delivery).collect())
+}
+
+/// Consumes so many letters, or fewer: when they are larger than the room, or when nothing comes for a while.
+async fn brought(channel: &Channel, queue: &str, count: usize, mut room: usize) -> lapin::Result<Vec<Delivery>> {
+    let prefetch = u16::try_from(count).unwrap_or(u16::MAX);
+    let ((), mut consumer) = futures::future::try_join(
+        channel.basic_qos(prefetch, BasicQosOptions::default()),
+        channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()),
+    )
+    .await?;
+    let mut letters = Vec::with_capacity(count);
+    while letters.len() < count && room > 0 {
+        let Ok(next) = timeout(PAUSE, consumer.next()).await else { break };
+        // the queue was deleted
+        let Some(letter) = next.transpose()? else { return Ok(letters) };
+        room = room.saturating_sub(size(&letter));
+        letters.push(letter);
+    }
+    channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+    // what was on its way; the client ends it when the broker has answered
+    while let Some(letter) = consumer.next().await {
+        letters.push(letter?);
+    }
+    Ok(letters)
 }
 
 /// Acknowledges letters that are gone, in their order, many at once as long as nothing before them stays.
 struct Acks<'a> {
     channel: &'a Channel,
-    nothing_stays: &'a mut bool,
+    all_gone: &'a mut u64,
     tags: Vec<u64>,
 }
 
 impl Acks<'_> {
     async fn add(&mut self, tag: u64) -> Result<()> {
+        if tag == *self.all_gone + 1 {
+            *self.all_gone = tag;
+        }
         self.tags.push(tag);
         if self.tags.len() < ACK_EVERY { Ok(()) } else { self.send().await }
     }
 
-    /// Says that a letter stays.
-    async fn stays(&mut self) -> Result<()> {
-        let sent = if *self.nothing_stays { self.send().await } else { Ok(()) };
-        *self.nothing_stays = false;
-        sent
-    }
-
     async fn send(&mut self) -> Result<()> {
-        let acked = match self.tags.last() {
-            Some(last) if *self.nothing_stays => {
-                self.channel.basic_ack(*last, BasicAckOptions { multiple: true }).await.map_err(error::lost)
-            }
-            _ => {
-                let acks = self.tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()));
-                futures::future::try_join_all(acks).await.map(drop).map_err(error::lost)
-            }
-        };
+        let together = self.tags.partition_point(|tag| *tag <= *self.all_gone);
+        let (together, alone) = self.tags.split_at(together);
+        let together = together.last().map(|last| (*last, BasicAckOptions { multiple: true }));
+        let alone = alone.iter().map(|tag| (*tag, BasicAckOptions::default()));
+        let acks = together.into_iter().chain(alone).map(|(tag, options)| self.channel.basic_ack(tag, options));
+        let acked = futures::future::try_join_all(acks).await.map(drop).map_err(error::lost);
         self.tags.clear();
         acked
     }
@@ -280,7 +320,7 @@ impl Pass {
             match count(&channel, &letters).await {
                 Ok(left) => {
                     self.reading =
-                        Some(Reading { place, channel, left, taken: 0, ahead: Vec::new(), nothing_stays: true });
+                        Some(Reading { place, channel, left, taken: 0, ahead: Vec::new(), all_gone: 0, most: 0 });
                     return Ok(true);
                 }
                 Err(cause) if error::is_missing(&cause) => {}
@@ -318,20 +358,18 @@ impl Pass {
     async fn resolve_taken(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
         let Self { reading, courier, purpose, taken, .. } = self;
         let Some(reading) = reading else { return Ok(Vec::new()) };
-        let Reading { place, channel, left, taken: unresolved, ahead, nothing_stays } = reading;
+        let Reading { place, channel, left, taken: unresolved, ahead, all_gone, most } = reading;
         let (count, queue) = (taken.len(), place.letters());
         let back = Return { place, courier, all_groups: *purpose == Purpose::Resolve { all_groups: true } };
         let resolving = async {
-            let mut acks = Acks { channel, nothing_stays, tags: Vec::with_capacity(ACK_EVERY) };
+            let mut acks = Acks { channel, all_gone, tags: Vec::with_capacity(ACK_EVERY) };
             let mut answers = Vec::with_capacity(count);
             let sending = (0..count).map(|index| back.send_if(&taken[index], disposals[index]));
             let mut sending = stream::iter(sending).buffered(SENT_AT_ONCE);
             while let Some(refused) = sending.next().await {
                 let index = answers.len();
                 if leaves(disposals[index], &refused) {
-                    acks.add(taken[index].delivery_tag).await?
-                } else {
-                    acks.stays().await?
+                    acks.add(taken[index].delivery_tag).await?;
                 }
                 answers.push(refused);
             }
@@ -341,7 +379,7 @@ impl Pass {
         let reading_ahead = async {
             if ahead.is_empty() {
                 // what is wrong with the channel is told by whoever needs it next
-                let _ = read(channel, &queue, left, ahead, count).await;
+                let _ = read(channel, &queue, left, ahead, (2 * count).min(*most)).await;
                 ahead.len()
             } else {
                 0

@@ -9,7 +9,8 @@ use binder_core::config::{Config, Ordering, Provision, RetryMode};
 use binder_core::message::{ContentType, HeaderValue};
 use binder_core::prelude::*;
 use binder_core::{Error, ErrorKind};
-use lapin::options::QueueDeleteOptions;
+use lapin::BasicProperties;
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::{Instant, sleep};
 
@@ -23,6 +24,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_filter_leaves_the_others_in_order,
         a_message_that_keeps_failing_stays_at_last,
         a_letter_whose_queue_is_gone_stays,
+        letters_that_the_broker_does_not_bring_are_asked_for,
         a_dropped_redrive_sends_the_rest_the_next_time,
         all_groups_get_it_through_the_exchange,
         a_letter_goes_back_to_its_partition,
@@ -234,6 +236,28 @@ async fn a_letter_whose_queue_is_gone_stays(broker: Broker) {
     assert_eq!((report.sent, report.refused.len()), (0, 2));
     assert_eq!(report.refused[0].reason.kind(), ErrorKind::Unroutable, "{:?}", report.refused);
     assert_eq!(left(&app).await, ["f1", "f2"]);
+}
+
+/// A queue with one active consumer brings nothing to a second one.
+async fn letters_that_the_broker_does_not_bring_are_asked_for(broker: Broker) {
+    let destination = name("asked");
+    let (app, _) = application(&broker, &destination, "").await;
+    let (raw, letters) = (broker.raw().await, format!("{destination}.g.dlq"));
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    raw.declare(&letters, arguments).await;
+    let channel = raw.new_channel().await;
+    channel.basic_qos(1, BasicQosOptions::default()).await.expect("set");
+    let options = BasicConsumeOptions::default();
+    let _active = channel.basic_consume(letters.as_str().into(), "".into(), options, FieldTable::default()).await;
+    for text in ["f1", "f2", "f3", "f4"] {
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let published =
+            raw.channel.basic_publish("".into(), letters.as_str().into(), options, text.as_bytes(), properties).await;
+        published.expect("published");
+    }
+    raw.wait_for(&letters, |seen| seen == Some((3, 1))).await;
+    assert_eq!(left(&app).await, ["f2", "f3", "f4"]);
 }
 
 async fn a_dropped_redrive_sends_the_rest_the_next_time(broker: Broker) {
