@@ -4,7 +4,6 @@
 //! the others, so that the position can move on.
 
 use std::future::poll_fn;
-use std::iter::Peekable;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,9 +25,6 @@ use crate::{Error, ErrorKind, Result};
 
 /// Letters that are taken at once: more would not stay in the processor's cache.
 const MOST: usize = 256;
-
-/// Messages that are appended under one lock.
-const RUN: usize = 256;
 
 #[async_trait]
 impl DeadLetterStore for MemoryBinder {
@@ -159,59 +155,60 @@ struct Letter<'a> {
     extra: Option<&'a Extra>,
 }
 
-impl<'a> Letter<'a> {
-    /// As it goes back, without what made it a letter.
-    fn returning(self, told: &Told, to_group: bool, partitions: u32) -> Again<'a> {
-        let partition = told.origin.partition.filter(|partition| *partition < partitions).unwrap_or(0);
-        let extra = self.extra.map(|extra| extra.returned(to_group));
-        let extra = extra.unwrap_or_else(|| Extra::new(None, Headers::new()).returned(to_group));
-        Again { partition, letter: self, extra: Some(extra) }
-    }
-
-    /// As it is, to be appended again.
-    fn staying(self, partition: u32) -> Again<'a> {
-        Again { partition, letter: self, extra: self.extra.cloned() }
+impl Letter<'_> {
+    /// What is kept of it when it goes back, without what made it a letter.
+    fn returned(&self, to_group: bool) -> Extra {
+        let returned = self.extra.map(|extra| extra.returned(to_group));
+        returned.unwrap_or_else(|| Extra::new(None, Headers::new()).returned(to_group))
     }
 }
 
-/// A letter on its way into a log; nothing of it is copied.
-struct Again<'a> {
-    partition: u32,
-    letter: Letter<'a>,
-    extra: Option<Extra>,
+/// Where taken letters are appended, and as what.
+struct Way<'a, P, E> {
+    destination: &'a Destination,
+    partition: P,
+    extra: E,
 }
 
-/// Appends messages in their order, when there is room for them.
-async fn append_all<'a>(
-    session: &Session,
-    destination: &Destination,
-    messages: impl Iterator<Item = Again<'a>> + Send,
-) -> Result<()> {
-    let mut messages = messages.peekable();
-    while let Some(next) = messages.peek() {
-        session.check_open()?;
-        let partition = destination.partition(next.partition);
-        if append_run(partition, &mut messages) == 0 {
-            poll_fn(|context| partition.poll_room(context, || session.check_open())).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Appends those that come next and belong to a partition, under one lock, as far as there is room; returns how many.
-fn append_run<'a>(partition: &Partition, messages: &mut Peekable<impl Iterator<Item = Again<'a>>>) -> usize {
-    let now = stamp::now();
-    let mut log = partition.appender();
-    let mut count = 0;
-    while count < RUN
-        && let Some(message) = messages.next_if(|message| message.partition == partition.index() && log.claim_room(1))
+impl Pass {
+    /// Appends letters in their order, when there is room for them; nothing of them is copied.
+    async fn append<P, E>(&self, letters: &[usize], way: &Way<'_, P, E>) -> Result<()>
+    where
+        P: Fn(usize) -> u32 + Sync,
+        E: Fn(&Letter<'_>) -> Option<Extra> + Sync,
     {
-        let Again { letter, extra, .. } = message;
-        log.append_again((letter.item, letter.segment), extra, now);
-        count += 1;
+        let (session, mut rest) = (&self.session, letters);
+        while let Some(first) = rest.first() {
+            session.check_open()?;
+            let partition = way.destination.partition((way.partition)(*first));
+            let appended = self.append_run(rest, partition, way);
+            if appended == 0 {
+                poll_fn(|context| partition.poll_room(context, || session.check_open())).await?;
+            }
+            rest = &rest[appended..];
+        }
+        Ok(())
     }
-    log.publish();
-    count
+
+    /// Appends those that come first and belong to a partition, under one lock, as far as there is room; returns how many.
+    fn append_run<P, E>(&self, letters: &[usize], partition: &Partition, way: &Way<'_, P, E>) -> usize
+    where
+        P: Fn(usize) -> u32,
+        E: Fn(&Letter<'_>) -> Option<Extra>,
+    {
+        let (now, mut log) = (stamp::now(), partition.appender());
+        let mut count = 0;
+        for index in letters {
+            if (way.partition)(*index) != partition.index() || !log.claim_room(1) {
+                break;
+            }
+            let letter = self.letter(*index);
+            log.append_again((letter.item, letter.segment), (way.extra)(&letter), now);
+            count += 1;
+        }
+        log.publish();
+        count
+    }
 }
 
 #[async_trait]
@@ -236,19 +233,31 @@ impl DeadLetterPass for Pass {
             _ => None,
         };
         let answers: Vec<_> = disposals.iter().map(refuse).collect();
+        let chosen = |wanted: &dyn Fn(usize) -> bool| (0..disposals.len()).filter(|index| wanted(*index)).collect();
         if let Some(target) = &target {
-            let (to_group, partitions) = (self.purpose != Purpose::Resolve { all_groups: true }, target.count());
-            let returning = |index: usize| self.letter(index).returning(&self.told[index], to_group, partitions);
-            let sent = (0..disposals.len()).filter(|index| disposals[*index] == Disposal::Send).map(returning);
-            append_all(session, target, sent).await?;
+            let to_group = self.purpose != Purpose::Resolve { all_groups: true };
+            let back = Way {
+                destination: target,
+                partition: |index: usize| {
+                    let partition = self.told[index].origin.partition;
+                    partition.filter(|partition| *partition < target.count()).unwrap_or(0)
+                },
+                extra: |letter: &Letter<'_>| Some(letter.returned(to_group)),
+            };
+            let sent: Vec<_> = chosen(&|index| disposals[index] == Disposal::Send);
+            self.append(&sent, &back).await?;
         }
-        let stays = |index: &usize| match disposals[*index] {
-            Disposal::Send => answers[*index].is_some(),
+        let again = Way {
+            destination: &place.letters,
+            partition: |_| place.partition,
+            extra: |letter: &Letter<'_>| letter.extra.cloned(),
+        };
+        let staying: Vec<_> = chosen(&|index| match disposals[index] {
+            Disposal::Send => answers[index].is_some(),
             Disposal::Discard => false,
             _ => true,
-        };
-        let staying = |index| self.letter(index).staying(place.partition);
-        append_all(session, &place.letters, (0..disposals.len()).filter(stays).map(staying)).await?;
+        });
+        self.append(&staying, &again).await?;
         session.hub.set_resolved(place.letters.name(), place.partition, place.position);
         self.taken.clear();
         Ok(answers)
