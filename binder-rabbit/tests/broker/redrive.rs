@@ -1,9 +1,12 @@
 //! Dead letters that are sent back, failed messages that wait on the broker.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use binder_core::binder::{Binder, BinderContext, BinderFactory, DeadLetter, RETRY_ATTEMPT, SharedBinder};
+use binder_core::binder::{
+    Binder, BinderContext, BinderFactory, DeadLetter, DeadLetterEntry, RETRY_ATTEMPT, SharedBinder,
+};
 use binder_core::channel::SinkBinding;
 use binder_core::config::{Config, Ordering, Provision, RetryMode};
 use binder_core::message::{ContentType, HeaderValue};
@@ -12,6 +15,7 @@ use binder_core::{Error, ErrorKind};
 use lapin::BasicProperties;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::support::*;
@@ -262,21 +266,30 @@ async fn letters_that_the_broker_does_not_bring_are_asked_for(broker: Broker) {
 
 async fn a_dropped_redrive_sends_the_rest_the_next_time(broker: Broker) {
     let destination = name("halfway");
-    let numbers: Vec<String> = (0..300).map(|number| format!("f{number}")).collect();
+    let numbers: Vec<String> = (0..400).map(|number| format!("f{number}")).collect();
     dead(&broker, &destination, &numbers.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let raw = broker.raw().await;
     let (queue, letters) = (format!("{destination}.g"), format!("{destination}.g.dlq"));
     let (app, _) = application(&broker, &destination, "").await;
-    let redriving = app.dead_letters("input").expect("it has some").batch_size(100).redrive().run();
-    let some_sent = raw.wait_for(&queue, |seen| seen.is_some_and(|(count, _)| count > 0));
+    // two batches are sent, the third begins to be, the fourth is not looked at
+    let (seen, third) = (AtomicUsize::new(0), Arc::<Notify>::default());
+    let begun = Arc::clone(&third);
+    let tell = move |_: &DeadLetterEntry| {
+        if seen.fetch_add(1, SeqCst) == 200 {
+            begun.notify_one();
+        }
+        true
+    };
+    let redriving = app.dead_letters("input").expect("it has some").batch_size(100).redrive().only(tell).run();
     tokio::select! {
         biased;
         report = redriving => panic!("it came to its end: {report:?}"),
-        () = some_sent => {}
+        () = third.notified() => {}
     }
     raw.wait_for(&letters, |seen| seen.is_some_and(|(count, _)| count > 0)).await;
+    raw.wait_for(&queue, |seen| seen.is_some_and(|(count, _)| count >= 200)).await;
     let sent = raw.look(&queue).await.expect("there").0;
-    assert!(sent > 0 && sent < 300, "{sent} were sent before the drop");
+    assert!(sent <= 300, "{sent} were sent before the drop");
     let report = app.dead_letters("input").expect("it has some").redrive().run().await.expect("sent");
     assert!(report.sent > 0 && report.refused.is_empty(), "{report:?}");
     raw.wait_for(&letters, |seen| seen == Some((0, 0))).await;
@@ -284,7 +297,7 @@ async fn a_dropped_redrive_sends_the_rest_the_next_time(broker: Broker) {
     for _ in 0..raw.look(&queue).await.expect("there").0 {
         received.push(String::from_utf8_lossy(&raw.get(&queue).await.data).into_owned());
     }
-    assert_eq!(count(&received).len(), 300, "all came, some twice");
+    assert_eq!(count(&received).len(), 400, "all came, some twice");
 }
 
 async fn all_groups_get_it_through_the_exchange(broker: Broker) {
