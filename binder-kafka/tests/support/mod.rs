@@ -278,6 +278,18 @@ pub(crate) async fn seen_texts(topic: &str, isolation: &'static str) -> Vec<Stri
     seen(topic, isolation).await.into_iter().map(|(_, payload, _)| String::from_utf8(payload).unwrap()).collect()
 }
 
+/// Reads a topic as soon as so many committed records can be read. A commit is answered before its records can be read, and what a killed
+/// process has left open holds up what is behind it until the broker aborts it.
+pub(crate) async fn committed_texts(topic: &str, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    let begun = Instant::now();
+    while texts.len() < count {
+        assert!(begun.elapsed() < STEP, "{} of {count} committed records can be read in {topic}", texts.len());
+        texts = seen_texts(topic, "read_committed").await;
+    }
+    texts
+}
+
 /// Sends records with the bare client.
 pub(crate) async fn raw_send(topic: &str, records: Vec<(Option<i32>, rdkafka::message::OwnedHeaders, &'static [u8])>) {
     use rdkafka::producer::{FutureProducer, FutureRecord};
