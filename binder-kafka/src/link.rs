@@ -280,6 +280,8 @@ impl Link {
                 self.refused(&refusal(text, self.0.shared.access.user.as_deref()));
             }
             Some(Code::SSL) => self.on_handshake(text),
+            // the same words, when the broker's answer is there before the client looks for it
+            Some(Code::BrokerTransportFailure) if text.contains("certificate verify failed") => self.on_handshake(text),
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => match alert(text) {
                 Some(refusal) => self.refused(&refusal),
                 None => self.complain(text),
@@ -477,6 +479,21 @@ mod tests {
             "{told}"
         );
         assert_eq!(alert("ssl://mq:1/1: Receive failed: Connection reset by peer (after 1ms in state UP)"), None);
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn a_certificate_is_looked_at_with_either_code() {
+        let text = "ssl://localhost:1/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 9ms in state SSL_HANDSHAKE)";
+        for code in [Code::SSL, Code::BrokerTransportFailure] {
+            let link = Link::new("kafka", "in".into(), &Arc::default(), None);
+            link.on_error(&KafkaError::Global(code), text);
+            assert!(lock(&link.0.handshake).is_some(), "{code:?}");
+        }
+        let link = Link::new("kafka", "in".into(), &Arc::default(), None);
+        let text = "ssl://localhost:1/bootstrap: Disconnected (after 9ms in state SSL_HANDSHAKE)";
+        link.on_error(&KafkaError::Global(Code::BrokerTransportFailure), text);
+        assert!(lock(&link.0.handshake).is_none());
     }
 
     #[tokio::test]
