@@ -6,7 +6,7 @@ use binder_core::{Error, ErrorKind};
 use lapin::protocol::{AMQPError, AMQPErrorKind};
 use lapin::types::{AMQPValue, FieldTable};
 
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::config::address;
 
@@ -67,7 +67,8 @@ pub(crate) fn connect(uri: &AMQPUri, error: lapin::Error) -> Error {
             format!("unknown host `{}` (broker at {address}): {said}", uri.authority.host)
         }
         None => {
-            certificate(&address, &error).unwrap_or_else(|| format!("no connection to the broker at {address}: {said}"))
+            let of_tls = if uri.scheme == AMQPScheme::AMQPS { certificate(&address, &error) } else { None };
+            of_tls.unwrap_or_else(|| format!("no connection to the broker at {address}: {said}"))
         }
     };
     Error::new(ErrorKind::Connection, message).retryable().with_source(error)
@@ -177,6 +178,9 @@ pub(crate) fn declare(what: &str, name: &str, error: lapin::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "tls")]
+    use std::sync::Arc;
+
     use lapin::protocol::AMQPSoftError;
 
     use super::*;
@@ -194,6 +198,15 @@ mod tests {
         let down = refused("NOT_FOUND - home node 'b@c' of durable queue 'a' in vhost '/' is down or inaccessible");
         assert!(!is_missing(&down));
         assert!(declare("queue", "a", down).is_retryable());
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_connection_that_ends_in_tls_may_be_for_a_certificate() {
+        let reset = || lapin::ErrorKind::IOError(Arc::new(std::io::ErrorKind::ConnectionReset.into())).into();
+        let told = |url: &str| connect(&url.parse().expect("a URL"), reset()).to_string();
+        assert!(told("amqps://mq").ends_with("see `tls.certificate`"), "{}", told("amqps://mq"));
+        assert!(told("amqp://mq").ends_with("connection reset"), "{}", told("amqp://mq"));
     }
 
     fn told(said: &str) -> String {

@@ -41,9 +41,17 @@ pub(crate) fn connector(settings: &RabbitProperties) -> Result<Option<RustlsConn
     Ok(Some(RustlsConnector::from(config)))
 }
 
-/// Says what an error means, if it is one of TLS.
+/// Says what an error of a connection with TLS means, if it is one of TLS or may be.
 pub(crate) fn reason(address: &str, error: &lapin::Error) -> Option<String> {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let lapin::ErrorKind::IOError(cause) = error.kind() else { return None };
+    if matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) {
+        // the broker looks at it when the client is already through, and what it says may be lost with the connection
+        return Some(format!(
+            "no connection to the broker at {address}: {cause}; it may not accept the client's certificate, or the lack of one: see \
+             `tls.certificate`"
+        ));
+    }
     let cause = cause.get_ref()?.downcast_ref::<rustls::Error>()?;
     let of_broker = |text: &str| Some(format!("the certificate of the broker at {address} {text}"));
     match cause {
