@@ -284,7 +284,7 @@ impl Link {
             Some(Code::BrokerTransportFailure) if text.contains("certificate verify failed") => self.on_handshake(text),
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => match alert(text) {
                 Some(refusal) => self.refused(&refusal),
-                None => self.complain(text),
+                None => self.complain(&hang_up(text).unwrap_or_else(|| text.to_owned())),
             },
             Some(Code::Fatal) => {
                 tracing::error!(binder = %self.0.binder, channel = %self.0.channel, "the Kafka client gave up: {text}");
@@ -460,6 +460,17 @@ fn alert(text: &str) -> Option<String> {
     ))
 }
 
+/// What it may mean that a broker ends a connection with TLS before it has answered: what it says may be lost with the connection.
+fn hang_up(text: &str) -> Option<String> {
+    let ended = text.contains("Disconnected") || text.contains("Connection reset");
+    let unanswered = text.contains("ssl://") && text.contains(" in state APIVERSION_QUERY");
+    let said = steady(text);
+    let address = address(said).filter(|_| ended && unanswered)?;
+    Some(format!(
+        "the broker at {address} may not accept the client certificate, or the lack of one; see `tls.certificate`: {said}"
+    ))
+}
+
 /// The part of a complaint that does not change from attempt to attempt: not "(after 12ms in state CONNECT)".
 fn steady(text: &str) -> &str {
     text.split_once(" (after ").map_or(text, |(steady, _)| steady)
@@ -479,6 +490,18 @@ mod tests {
             "{told}"
         );
         assert_eq!(alert("ssl://mq:1/1: Receive failed: Connection reset by peer (after 1ms in state UP)"), None);
+    }
+
+    #[test]
+    fn a_connection_that_ends_in_tls_may_be_for_a_certificate() {
+        let reset = |scheme: &str, state: &str| {
+            hang_up(&format!(
+                "{scheme}://mq:1/1: Receive failed: Connection reset by peer (after 1ms in state {state})"
+            ))
+        };
+        let told = reset("sasl_ssl", "APIVERSION_QUERY").expect("it may");
+        assert!(told.starts_with("the broker at mq:1 may not accept the client certificate, "), "{told}");
+        assert_eq!((reset("ssl", "UP"), reset("sasl_plaintext", "APIVERSION_QUERY")), (None, None));
     }
 
     #[cfg(feature = "tls")]

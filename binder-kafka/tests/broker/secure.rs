@@ -126,7 +126,9 @@ async fn a_client_shows_its_certificate() {
     works(reached(&brokers, with("client"), Value::Null)).await;
     for tls in [with("stranger"), trusting("ca.pem")] {
         let reason = refused(reached(&brokers, tls, Value::Null)).await;
-        assert!(reason.contains("refuses the client certificate") && reason.contains("`tls.certificate`"), "{reason}");
+        // what the broker says may be lost with the connection
+        let told = ["refuses the client certificate", "may not accept the client certificate"];
+        assert!(told.iter().any(|told| reason.contains(told)) && reason.contains("`tls.certificate`"), "{reason}");
     }
 }
 
