@@ -19,9 +19,10 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::WINDOW;
-use crate::change::{Change, Tally, changes};
+use crate::change::{Change, changes};
 use crate::measure::{Cost, Meter};
 use crate::ours::Ours;
+use crate::tally::Tally;
 use crate::twins::{Plan, Twin, Twins, Wish};
 
 const PLAN: Plan = Plan { messages: 50_000, rounds: 15, letters: 200_000 };

@@ -1,17 +1,19 @@
 //! What a message costs: `cargo xtask bench [memory|kafka|rabbit]` runs `benches` with the word.
 
 mod behaviour;
+mod change;
+mod gate;
 mod measure;
 mod memory;
 
-#[cfg(any(feature = "kafka", feature = "rabbit"))]
-mod change;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(any(feature = "kafka", feature = "rabbit"))]
 mod ours;
 #[cfg(feature = "rabbit")]
 mod rabbit;
+#[cfg(any(feature = "kafka", feature = "rabbit"))]
+mod tally;
 #[cfg(any(feature = "kafka", feature = "rabbit"))]
 mod twins;
 
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
     match words.as_slice() {
         [] | ["memory"] => memory::table(false),
         ["memory", "--quick"] => memory::table(true),
+        ["gate", path] => gate::main(path.as_ref(), false),
+        ["gate", path, "--write"] => gate::main(path.as_ref(), true),
         ["memory", "behaviour"] => memory::behaviour(false),
         ["case", name, count] => match count.parse() {
             Ok(count) => memory::run_once(name, count),

@@ -92,7 +92,7 @@ pub fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
 /// Counts instructions for each message with callgrind: two runs of different length, so that what happens once cancels out.
 ///
 /// `None` if valgrind is not there or fails.
-pub fn instructions(case: &str, few: u64, many: u64) -> Option<f64> {
+pub fn instructions(case: &str, [few, many]: [u64; 2]) -> Option<f64> {
     let few_total = callgrind(case, few)?;
     let many_total = callgrind(case, many)?;
     Some(many_total.saturating_sub(few_total) as f64 / (many - few) as f64)

@@ -1,5 +1,8 @@
 //! The memory binder: what of a message's cost is ours.
 
+mod flows;
+mod workers;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -25,28 +28,66 @@ const ORDER: Order = Order { id: 1_234_567, amount: 12_345 };
 /// How often each case runs; the median counts.
 const ROUNDS: usize = 7;
 
+/// What is counted is counted in a short and in a long run: what happens once cancels out.
+const COUNTED: [u64; 2] = [20_000, 60_000];
+
 /// Dead letters that are sent back: about as many as a partition keeps.
 const LETTERS: usize = 60_000;
 
-struct Case {
-    name: &'static str,
+pub struct Case {
+    pub name: &'static str,
     what: &'static str,
     run: fn(u64) -> Cost,
     /// The case whose instructions are no part of this one: what had to be done before.
     before: Option<&'static str>,
 }
 
-const CASES: &[Case] = &[
+impl Case {
+    /// Counts instructions and allocations for each message; `None` without valgrind.
+    pub fn counts(&self) -> Option<(f64, f64)> {
+        let [few, many] = COUNTED.map(|count| (self.run)(count).allocations as f64);
+        let allocations = (many - few).max(0.0) / (COUNTED[1] - COUNTED[0]) as f64;
+        Some((own_instructions(self)?, allocations))
+    }
+}
+
+pub const CASES: &[Case] = &[
     Case { name: "codec-read", what: "serde_json, read only", run: codec_read, before: None },
     Case { name: "codec-both", what: "serde_json, write and read", run: codec_both, before: None },
     Case { name: "fill", what: "publish only, batches of 128", run: fill, before: None },
     Case { name: "drain", what: "drain to a handler", run: drain, before: Some("fill") },
+    Case { name: "fill-bytes", what: "28 raw bytes: publish only", run: flows::fill_bytes, before: None },
+    Case {
+        name: "drain-bytes",
+        what: "28 raw bytes: drain to a handler",
+        run: flows::drain_bytes,
+        before: Some("fill-bytes"),
+    },
     Case { name: "one-by-one", what: "publish + handle, one by one", run: one_by_one, before: None },
+    Case { name: "wake", what: "publish + handle, one at a time: sleep and wake", run: flows::wake, before: None },
     Case { name: "batches", what: "publish + handle, batches of 128", run: batches, before: None },
     Case {
         name: "idle-1000",
         what: "publish + handle, one by one, beside 1,000 idle bindings",
         run: beside_idle,
+        before: None,
+    },
+    Case {
+        name: "codec-change",
+        what: "130 bytes: serde_json, write and read",
+        run: flows::codec_change,
+        before: None,
+    },
+    Case {
+        name: "change",
+        what: "130 bytes: publish + handle, one by one",
+        run: flows::changes_one_by_one,
+        before: None,
+    },
+    Case {
+        name: "change-batches",
+        what: "130 bytes: publish + handle, batches of 128",
+        run: flows::changes_in_batches,
         before: None,
     },
 ];
@@ -71,7 +112,7 @@ pub fn run_once(name: &str, count: u64) -> ExitCode {
 /// Runs all cases and prints a table; quickly means that everything runs, not that it measures.
 pub fn table(quick: bool) -> ExitCode {
     let (count, rounds) = if quick { (20_000, 1) } else { (1_000_000, ROUNDS) };
-    println!("28-byte JSON, {count} messages, {rounds} rounds, current_thread runtime\n");
+    println!("28-byte JSON if nothing else is said, {count} messages, {rounds} rounds, current_thread runtime\n");
     println!("| case | ns, median (low–high) | allocations | instructions |");
     println!("|---|---|---|---|");
     let mut measured: Vec<Vec<Cost>> = CASES.iter().map(|_| Vec::new()).collect();
@@ -96,6 +137,7 @@ pub fn table(quick: bool) -> ExitCode {
         "\nstart to first message: {:.1} ms (median of {rounds})",
         median((0..rounds).map(|_| start()).collect()).0
     );
+    workers::table(quick, rounds);
     behaviour(quick)
 }
 
@@ -111,9 +153,9 @@ fn application(bindings: serde_json::Value) -> Application {
 }
 
 fn own_instructions(case: &Case) -> Option<f64> {
-    let all = instructions(case.name, 20_000, 60_000)?;
+    let all = instructions(case.name, COUNTED)?;
     match case.before {
-        Some(before) => Some(all - instructions(before, 20_000, 60_000)?),
+        Some(before) => Some(all - instructions(before, COUNTED)?),
         None => Some(all),
     }
 }
@@ -190,6 +232,15 @@ impl Done {
         Self(Arc::new(Counter { handled: AtomicU64::new(0), wanted, all: Notify::new() }))
     }
 
+    /// Counts one; called by one thread at a time.
+    fn note(&self) {
+        let handled = self.0.handled.load(Relaxed) + 1;
+        self.0.handled.store(handled, Relaxed);
+        if handled == self.0.wanted {
+            self.0.all.notify_one();
+        }
+    }
+
     async fn wait(&self) {
         self.0.all.notified().await;
     }
@@ -197,11 +248,7 @@ impl Done {
 
 async fn handle(order: Order, State(done): State<Done>) {
     std::hint::black_box(order);
-    let handled = done.0.handled.load(Relaxed) + 1;
-    done.0.handled.store(handled, Relaxed);
-    if handled == done.0.wanted {
-        done.0.all.notify_one();
-    }
+    done.note();
 }
 
 fn config(retention: u64) -> Config {

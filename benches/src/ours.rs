@@ -12,8 +12,9 @@ use futures::stream;
 use serde_json::{Value, json};
 
 use crate::WINDOW;
-use crate::change::{Change, Tally, changes};
+use crate::change::{Change, changes};
 use crate::measure::{Cost, Meter};
+use crate::tally::Tally;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -18,9 +18,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::WINDOW;
-use crate::change::{Change, Tally, changes};
+use crate::change::{Change, changes};
 use crate::measure::{Cost, Meter};
 use crate::ours::Ours;
+use crate::tally::Tally;
 use crate::twins::{Plan, Twin, Twins, Wish};
 
 const PLAN: Plan = Plan { messages: 10_000, rounds: 15, letters: 20_000 };

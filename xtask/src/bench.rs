@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use clap::ValueEnum;
+
 use crate::{
     brokers::{self, Fleet, Kind},
     demo::Binder,
@@ -10,8 +12,35 @@ use crate::{
     run,
 };
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// The library in one process
+    #[default]
+    Memory,
+    /// The library and the bare client on RabbitMQ
+    Rabbit,
+    /// The library and the bare client on Kafka
+    Kafka,
+    /// Instructions and allocations on memory, against benches/baseline.json
+    Gate,
+}
+
 /// Runs `cargo xtask bench`.
-pub(crate) fn main(project: &Project, binder: Binder, quick: bool, install: bool) -> Result<()> {
+pub(crate) fn main(project: &Project, what: What, quick: bool, write: bool, install: bool) -> Result<()> {
+    if write && what != What::Gate {
+        return Err(Failure::setup("only `bench gate` has something to write"));
+    }
+    match what {
+        What::Memory => table(project, Binder::Memory, quick, install),
+        What::Rabbit => table(project, Binder::Rabbit, quick, install),
+        What::Kafka => table(project, Binder::Kafka, quick, install),
+        What::Gate => gate(project, write, install),
+    }
+}
+
+/// Measures and prints tables.
+fn table(project: &Project, binder: Binder, quick: bool, install: bool) -> Result<()> {
     let broker: Vec<Kind> = binder.broker().into_iter().collect();
     brokers::check(project, &broker, install)?;
     // The broker has the machine for itself only when nothing is compiled any more.
@@ -25,6 +54,14 @@ pub(crate) fn main(project: &Project, binder: Binder, quick: bool, install: bool
     }
     let failure = Failure::exit(run::exit_code(status), format!("bench: {} failed", binder.name()));
     Err(failure.with_note(&fleet.tails()))
+}
+
+/// Counts what cases cost and compares it with the baseline, or writes that.
+fn gate(project: &Project, write: bool, install: bool) -> Result<()> {
+    brokers::check_counting(install)?;
+    let mut command = cargo(project, "run", Binder::Memory);
+    command.args(["--locked", "--", "gate"]).arg(project.baseline()).args(write.then_some("--write"));
+    run::run_ok(&mut command, "bench: the gate")
 }
 
 fn cargo(project: &Project, verb: &str, binder: Binder) -> Command {

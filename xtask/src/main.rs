@@ -68,12 +68,15 @@ enum Action {
     },
     /// Run the benchmarks
     Bench {
-        /// What carries the messages
+        /// What is measured
         #[arg(value_enum, default_value_t)]
-        binder: Binder,
+        what: bench::What,
         /// Only see that it works: one round with few messages
         #[arg(long)]
         quick: bool,
+        /// With `gate`: write the baseline instead of comparing with it
+        #[arg(long, conflicts_with = "quick")]
+        write: bool,
         /// Install missing Debian packages
         #[arg(long)]
         install: bool,
@@ -111,7 +114,7 @@ fn run(action: &Action) -> Result<()> {
         Action::Demo { binder, instances, install } => demo::main(project, *binder, *instances, *install),
         Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
         Action::Conformance { install } => conformance::main(project, *install),
-        Action::Bench { binder, quick, install } => bench::main(project, *binder, *quick, *install),
+        Action::Bench { what, quick, write, install } => bench::main(project, *what, *quick, *write, *install),
         Action::Soak { binder, rest, install } => soak::main(project, *binder, rest, *install),
     }
 }

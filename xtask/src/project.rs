@@ -44,6 +44,11 @@ impl Project {
         self.root.join("docs/src").join(page)
     }
 
+    /// What the cases of the benchmark may cost.
+    pub(crate) fn baseline(&self) -> PathBuf {
+        self.root.join("benches/baseline.json")
+    }
+
     /// A path as a person wants to read it: relative to the checkout.
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()

@@ -106,6 +106,11 @@ pub(crate) fn check_tests(project: &Project, install: bool) -> Result<()> {
     check_with(project, &Kind::ALL, packages::TLS.to_vec(), install)
 }
 
+/// Checks for what counting instructions needs.
+pub(crate) fn check_counting(install: bool) -> Result<()> {
+    packages::ensure(&packages::COUNTING, install)
+}
+
 /// Checks for everything that these servers, and programs that talk to them, need.
 pub(crate) fn check(project: &Project, kinds: &[Kind], install: bool) -> Result<()> {
     check_with(project, kinds, vec![], install)

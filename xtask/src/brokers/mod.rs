@@ -23,7 +23,7 @@ use std::str::FromStr;
 use clap::{Subcommand, ValueEnum};
 use nix::sys::signal::Signal;
 
-pub(crate) use self::fleet::{Fleet, check, check_tests};
+pub(crate) use self::fleet::{Fleet, check, check_counting, check_tests};
 use self::{
     control::{Control, Place},
     deployment::Deployment,

@@ -31,6 +31,9 @@ pub(crate) const BUILD: [Need; 3] = [
     Need { what: "a C++ compiler", package: "g++", present: || any(&["c++", "g++", "clang++"]) },
 ];
 
+/// What counting instructions takes.
+pub(crate) const COUNTING: [Need; 1] = [Need { what: "valgrind", package: "valgrind", present: || any(&["valgrind"]) }];
+
 /// Checks that everything is there; installs what is missing if told to.
 pub(crate) fn ensure(needs: &[Need], install: bool) -> Result<()> {
     let missing = missing(needs);
