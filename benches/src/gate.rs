@@ -106,7 +106,7 @@ enum Verdict {
     Same,
     /// The baseline could be lowered.
     Better,
-    /// By so much of the baseline, and of what.
+    /// Of what.
     Worse(&'static str),
 }
 

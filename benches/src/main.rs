@@ -82,7 +82,7 @@ fn built_without(feature: &str) -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [memory | kafka | rabbit] behaviour"
+        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [memory | kafka | rabbit] behaviour\n       benches gate BASELINE [--write]"
     );
     ExitCode::from(2)
 }

@@ -34,6 +34,7 @@ const COUNTED: [u64; 2] = [20_000, 60_000];
 /// Dead letters that are sent back: about as many as a partition keeps.
 const LETTERS: usize = 60_000;
 
+/// One way of messages, run for any number of them.
 pub struct Case {
     pub name: &'static str,
     what: &'static str,
@@ -51,6 +52,7 @@ impl Case {
     }
 }
 
+/// What the table and the gate measure.
 pub const CASES: &[Case] = &[
     Case { name: "codec-read", what: "serde_json, read only", run: codec_read, before: None },
     Case { name: "codec-both", what: "serde_json, write and read", run: codec_both, before: None },

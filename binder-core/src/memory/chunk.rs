@@ -66,7 +66,8 @@ impl Chunk {
         }
     }
 
-    /// Appends a message of another chunk, whose segment is shared; `extra` takes the place of what it had there.
+    /// Appends a message of another chunk, whose segment is shared, and kept as long as the message is; `extra` takes the place of
+    /// what it had there.
     pub(super) fn push_again(
         &mut self,
         (item, segment): (&Item, &Bytes),

@@ -1,4 +1,4 @@
-//! What few messages of a log have: headers, and a content type that is no byte.
+//! What few messages of a log have: headers, and a content type that is no [`Kind`] of its own.
 //!
 //! The headers of a dead letter, and of one that goes back, are made when somebody reads them: most go back unread.
 
