@@ -112,7 +112,8 @@ impl Batch {
         self.runs.get(later).map_or(self.items.len(), |run| run.start)
     }
 
-    fn find(&self, index: usize) -> (&Item, &Bytes) {
+    /// Returns an item and the segment with its bytes.
+    pub(super) fn find(&self, index: usize) -> (&Item, &Bytes) {
         let item = &self.items[index];
         (item, &self.segments[item.place.segment as usize])
     }
@@ -128,6 +129,11 @@ impl Batch {
 
     fn extra(&self, item: &Item) -> Option<&Extra> {
         if item.has_extra() { self.extras.get(item.place.extra as usize) } else { None }
+    }
+
+    /// Takes the extras away, of which the items know the places.
+    pub(super) fn take_extras(&mut self) -> Vec<Option<Extra>> {
+        std::mem::take(&mut self.extras).into_iter().map(Some).collect()
     }
 
     /// Returns an item, the segment with its bytes, and its extra.

@@ -45,9 +45,9 @@ impl Extra {
 
     /// Returns what is kept of a dead letter that goes back, without what made it one: to its group, which then knows where it came from at
     /// first, or to all.
-    pub(super) fn returned(&self, to_group: bool) -> Self {
+    pub(super) fn returned(self, to_group: bool) -> Self {
         match self {
-            Self::Letter(letter) if to_group => Self::Returned(Arc::clone(letter)),
+            Self::Letter(letter) if to_group => Self::Returned(letter),
             _ => {
                 let headers = returned(self.sent(), &self.told(), to_group);
                 Self::Sent(Arc::new(Sent { content_type: self.content_type().cloned(), headers }))

@@ -7,7 +7,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use super::batch::Batch;
@@ -15,7 +14,6 @@ use super::dead_letters::dead_letter_destination;
 use super::destination::Destination;
 use super::extra::{Extra, Told};
 use super::hub::Session;
-use super::item::Item;
 use super::partition::Partition;
 use super::stamp;
 use super::{MemoryBinder, returns};
@@ -63,6 +61,7 @@ impl DeadLetterStore for MemoryBinder {
             places,
             current: 0,
             taken: Batch::new(true),
+            unresolved: 0,
             told: Vec::new(),
             _resolving: resolving,
         }))
@@ -96,8 +95,10 @@ struct Pass {
     purpose: Purpose,
     places: Vec<Place>,
     current: usize,
-    /// What is not resolved yet.
+    /// What is not resolved yet; gone while it is being resolved.
     taken: Batch,
+    /// How many letters are taken and not resolved.
+    unresolved: usize,
     /// What each of them says. That is read in a row, before anything else touches the letters: so memory is fetched for many at once.
     told: Vec<Told>,
     _resolving: Option<OwnedMutexGuard<()>>,
@@ -108,6 +109,7 @@ impl Pass {
     fn read(&mut self, max: usize) {
         self.taken.clear();
         self.told.clear();
+        self.unresolved = 0;
         while let Some(place) = self.places.get_mut(self.current) {
             let left = usize::try_from(place.end.saturating_sub(place.position)).unwrap_or(usize::MAX);
             if left == 0 {
@@ -120,18 +122,15 @@ impl Pass {
             self.taken.begin(LaneId(0), place.position, place.letters.name(), place.partition);
             let count = max.min(left).min(MOST);
             log.told(place.position, count, &mut self.told);
-            place.position += log.read(place.position, count, &mut self.taken) as u64;
+            self.unresolved = log.read(place.position, count, &mut self.taken);
+            place.position += self.unresolved as u64;
             return;
         }
     }
 
-    fn letter(&self, index: usize) -> Letter<'_> {
-        let (item, segment, extra) = self.taken.get(index);
-        Letter { item, segment, extra }
-    }
-
     #[inline(always)]
-    fn entry(&self, place: &Place, letter: &Letter<'_>, told: &Told) -> DeadLetterEntry {
+    fn entry(&self, place: &Place, index: usize, told: &Told) -> DeadLetterEntry {
+        let (item, segment, extra) = self.taken.get(index);
         DeadLetterEntry {
             destination: Arc::clone(&place.source),
             group: Arc::clone(&self.group),
@@ -140,44 +139,32 @@ impl Pass {
             timestamp: told.origin.timestamp.and_then(returns::time),
             attempts: told.attempts,
             redriven: told.redriven,
-            key: letter.item.key_bytes(letter.segment),
-            payload: letter.item.payload_bytes(letter.segment),
-            details: letter.extra.map(Extra::details),
+            key: item.key_bytes(segment),
+            payload: item.payload_bytes(segment),
+            details: extra.map(Extra::details),
         }
     }
 }
 
-/// A letter that was taken.
-#[derive(Clone, Copy)]
-struct Letter<'a> {
-    item: &'a Item,
-    segment: &'a Bytes,
-    extra: Option<&'a Extra>,
+/// Letters that are being resolved. Each goes to one place at most and takes its extra along: a clone would cost more than what is left to do.
+struct Letters {
+    batch: Batch,
+    extras: Vec<Option<Extra>>,
 }
 
-impl Letter<'_> {
-    /// What is kept of it when it goes back, without what made it a letter.
-    fn returned(&self, to_group: bool) -> Extra {
-        let returned = self.extra.map(|extra| extra.returned(to_group));
-        returned.unwrap_or_else(|| Extra::new(None, Headers::new()).returned(to_group))
+impl Letters {
+    fn of(mut batch: Batch) -> Self {
+        let extras = batch.take_extras();
+        Self { batch, extras }
     }
-}
 
-/// Where taken letters are appended, and as what.
-struct Way<'a, P, E> {
-    destination: &'a Destination,
-    partition: P,
-    extra: E,
-}
-
-impl Pass {
     /// Appends letters in their order, when there is room for them; nothing of them is copied.
-    async fn append<P, E>(&self, letters: &[usize], way: &Way<'_, P, E>) -> Result<()>
+    async fn append<P, E>(&mut self, chosen: &[usize], way: &Way<'_, P, E>) -> Result<()>
     where
         P: Fn(usize) -> u32 + Sync,
-        E: Fn(&Letter<'_>) -> Option<Extra> + Sync,
+        E: Fn(Option<Extra>) -> Option<Extra> + Sync,
     {
-        let (session, mut rest) = (&self.session, letters);
+        let (session, mut rest) = (way.session, chosen);
         while let Some(first) = rest.first() {
             session.check_open()?;
             let partition = way.destination.partition((way.partition)(*first));
@@ -191,19 +178,20 @@ impl Pass {
     }
 
     /// Appends those that come first and belong to a partition, under one lock, as far as there is room; returns how many.
-    fn append_run<P, E>(&self, letters: &[usize], partition: &Partition, way: &Way<'_, P, E>) -> usize
+    fn append_run<P, E>(&mut self, chosen: &[usize], partition: &Partition, way: &Way<'_, P, E>) -> usize
     where
         P: Fn(usize) -> u32,
-        E: Fn(&Letter<'_>) -> Option<Extra>,
+        E: Fn(Option<Extra>) -> Option<Extra>,
     {
         let (now, mut log) = (stamp::now(), partition.appender());
         let mut count = 0;
-        for index in letters {
+        for index in chosen {
             if (way.partition)(*index) != partition.index() || !log.claim_room(1) {
                 break;
             }
-            let letter = self.letter(*index);
-            log.append_again((letter.item, letter.segment), (way.extra)(&letter), now);
+            let (item, segment) = self.batch.find(*index);
+            let extra = if item.has_extra() { self.extras[item.place.extra as usize].take() } else { None };
+            log.append_again((item, segment), (way.extra)(extra), now);
             count += 1;
         }
         log.publish();
@@ -211,20 +199,38 @@ impl Pass {
     }
 }
 
+/// Where taken letters are appended, and as what.
+struct Way<'a, P, E> {
+    session: &'a Session,
+    destination: &'a Destination,
+    partition: P,
+    extra: E,
+}
+
+/// What is kept of a letter when it goes back, without what made it a letter.
+fn returned(extra: Option<Extra>, to_group: bool) -> Extra {
+    extra.unwrap_or_else(|| Extra::new(None, Headers::new())).returned(to_group)
+}
+
 #[async_trait]
 impl DeadLetterPass for Pass {
     async fn take(&mut self, max: usize) -> Result<Vec<DeadLetterEntry>> {
         self.session.check_open()?;
-        self.purpose.check_take(self.taken.len())?;
+        self.purpose.check_take(self.unresolved)?;
         self.read(max);
         let Some(place) = self.places.get(self.current) else { return Ok(Vec::new()) };
         let mut entries = Vec::with_capacity(self.taken.len());
-        entries.extend(self.told.iter().enumerate().map(|(index, told)| self.entry(place, &self.letter(index), told)));
+        entries.extend(self.told.iter().enumerate().map(|(index, told)| self.entry(place, index, told)));
         Ok(entries)
     }
 
     async fn resolve(&mut self, disposals: &[Disposal]) -> Result<Vec<Option<Error>>> {
-        self.purpose.check_resolve(self.taken.len(), disposals)?;
+        self.purpose.check_resolve(self.unresolved, disposals)?;
+        if self.taken.len() != self.unresolved {
+            let text = "an earlier call that resolved dead letters was dropped or failed; only another pass can";
+            return Err(Error::new(ErrorKind::Unexpected, text));
+        }
+        let mut letters = Letters::of(std::mem::replace(&mut self.taken, Batch::new(true)));
         let Some(place) = self.places.get(self.current) else { return Ok(Vec::new()) };
         let session = &self.session;
         let target = session.hub.find(&place.target);
@@ -237,28 +243,26 @@ impl DeadLetterPass for Pass {
         if let Some(target) = &target {
             let to_group = self.purpose != Purpose::Resolve { all_groups: true };
             let back = Way {
+                session,
                 destination: target,
                 partition: |index: usize| {
                     let partition = self.told[index].origin.partition;
                     partition.filter(|partition| *partition < target.count()).unwrap_or(0)
                 },
-                extra: |letter: &Letter<'_>| Some(letter.returned(to_group)),
+                extra: |extra| Some(returned(extra, to_group)),
             };
             let sent: Vec<_> = chosen(&|index| disposals[index] == Disposal::Send);
-            self.append(&sent, &back).await?;
+            letters.append(&sent, &back).await?;
         }
-        let again = Way {
-            destination: &place.letters,
-            partition: |_| place.partition,
-            extra: |letter: &Letter<'_>| letter.extra.cloned(),
-        };
+        let again = Way { session, destination: &place.letters, partition: |_| place.partition, extra: |extra| extra };
         let staying: Vec<_> = chosen(&|index| match disposals[index] {
             Disposal::Send => answers[index].is_some(),
             Disposal::Discard => false,
             _ => true,
         });
-        self.append(&staying, &again).await?;
+        letters.append(&staying, &again).await?;
         session.hub.set_resolved(place.letters.name(), place.partition, place.position);
+        (self.taken, self.unresolved) = (letters.batch, 0);
         self.taken.clear();
         Ok(answers)
     }

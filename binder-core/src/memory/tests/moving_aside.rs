@@ -153,3 +153,39 @@ async fn what_goes_back_to_all_lies_among_what_comes_new() {
     let counts: Vec<_> = counts.iter().filter_map(|message| message.headers().get(REDRIVE_COUNT)).collect();
     assert_eq!(counts.len(), expected.len() - 3 * 5);
 }
+
+/// The letters' destination is full when one of two is to stay: the call waits and is dropped.
+#[tokio::test(start_paused = true)]
+async fn a_resolution_that_is_dropped_loses_nothing_and_ends_its_pass() {
+    let binder = MemoryBinder::with_retention(2);
+    publish(&binder, "orders", 0, &["a", "b"]);
+    let mut group = consumer(&binder, "orders", "billing");
+    let parcels = drain(&mut *group);
+    for parcel in &parcels {
+        sink(&*group).send(DeadLetter::new(parcel, &broken(), 3)).await.unwrap();
+    }
+    settle(&mut *group, &parcels);
+    let mut reader = consumer(&binder, "error.orders.billing", "reader");
+    let of_group = binding("orders", Some("billing"));
+    let open = || binder.open(&of_group, Purpose::Resolve { all_groups: false });
+    let mut pass = open().await.unwrap();
+    assert_eq!(pass.take(2).await.unwrap().len(), 2);
+    let disposals = [Disposal::Discard, Disposal::Keep];
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(1), pass.resolve(&disposals)).await;
+    assert!(waited.is_err(), "there is no room");
+    assert_eq!(kind(pass.take(2).await), Some(ErrorKind::Unexpected));
+    let error = soon(pass.resolve(&disposals)).await.expect_err("they are on their way");
+    assert_eq!(
+        error.to_string(),
+        "an earlier call that resolved dead letters was dropped or failed; only another pass can"
+    );
+    pass.close().await.unwrap();
+
+    let unread = drain(&mut *reader);
+    settle(&mut *reader, &unread);
+    let mut pass = open().await.unwrap();
+    let letters = pass.take(2).await.unwrap();
+    let told: Vec<_> = letters.iter().map(|letter| (letter.payload.as_deref().unwrap(), letter.reason())).collect();
+    assert_eq!(told, [(&b"a"[..], Some("no stock".to_owned())), (b"b", Some("no stock".to_owned()))]);
+    assert!(pass.resolve(&disposals).await.unwrap().iter().all(Option::is_none));
+}
