@@ -22,7 +22,7 @@ use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::config::RabbitConsumerProperties;
 use crate::courier::Courier;
@@ -32,8 +32,8 @@ use crate::error;
 use crate::link::Link;
 use crate::{headers, names, returned};
 
-/// How long what goes back to a quorum queue is waited for, and how often it is looked for.
-const RETURN: Duration = Duration::from_secs(2);
+/// How often what goes back is looked for, and how long is waited in between: 2 s if the broker answers at once.
+const LOOKS: u32 = 200;
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A broker that brings nothing for so long is asked.
@@ -141,21 +141,27 @@ impl Reading {
         read
     }
 
-    /// Closes the channel: the broker returns what is not acknowledged to its place. A classic queue does so before the broker answers.
-    async fn close(self) -> Result<()> {
-        self.channel.close(200, "done".into()).await.map_err(error::lost)
-    }
-
-    /// Closes the channel of a quorum queue, and waits until what goes back is there again, so that who looks next finds it.
-    async fn close_quorum(self, link: &Link) -> Result<()> {
-        let letters = self.place.letters();
-        let all = count(&self.channel, &letters).await.map_err(error::lost)? + self.taken;
-        self.close().await?;
+    /// Closes the channel: the broker returns what is not acknowledged to its place. Waits until it is there again, so that who looks next
+    /// finds it: the broker answers before the queue knows, unless a classic queue has a consumer on the channel, and it is counted before that.
+    async fn close(self, link: &Link) -> Result<()> {
+        let (letters, close) = (self.place.letters(), self.channel.close(200, "done".into()));
+        if self.taken == 0 {
+            return close.await.map_err(error::lost);
+        }
+        let all = match count(&self.channel, &letters).await {
+            Ok(there) => there + self.taken,
+            Err(cause) if error::is_missing(&cause) => return Ok(()),
+            Err(cause) => return Err(error::lost(cause)),
+        };
+        close.await.map_err(error::lost)?;
         let channel = link.get().await?.channel().await?;
-        let deadline = Instant::now() + RETURN;
-        // Somebody else may take some, or delete the queue.
-        while Instant::now() < deadline && count(&channel, &letters).await.is_ok_and(|there| there < all) {
-            sleep(LOOK).await;
+        for _ in 0..LOOKS {
+            // somebody else may take some, or delete the queue
+            if count(&channel, &letters).await.is_ok_and(|there| there < all) {
+                sleep(LOOK).await;
+            } else {
+                break;
+            }
         }
         let _ = channel.close(200, "done".into()).await;
         Ok(())
@@ -268,7 +274,6 @@ pub(crate) struct Pass {
     courier: Courier,
     group: Arc<str>,
     purpose: Purpose,
-    quorum: bool,
     places: VecDeque<Place>,
     reading: Option<Reading>,
     /// What is not resolved yet.
@@ -297,7 +302,6 @@ impl Pass {
             courier: Courier::new(Arc::clone(publish)),
             group: group.into(),
             purpose,
-            quorum: settings.dlq_quorum.enabled,
             places: binding.destinations.iter().map(place).collect(),
             reading: None,
             taken: Vec::new(),
@@ -332,8 +336,7 @@ impl Pass {
 
     async fn close_place(&mut self) -> Result<()> {
         match self.reading.take() {
-            Some(reading) if self.quorum && reading.taken > 0 => reading.close_quorum(&self.link).await,
-            Some(reading) => reading.close().await,
+            Some(reading) => reading.close(&self.link).await,
             None => Ok(()),
         }
     }

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use binder_core::binder::{Binder, BinderHealth, ProducerBinding, TrySend};
+use binder_core::binder::{Binder, BinderHealth, ProducerBinding, Purpose, TrySend};
 use binder_core::channel::SinkBinding;
 use binder_core::config::{Config, ProducerProperties};
 use binder_core::{Application, BindingState, ErrorKind};
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use lapin::types::FieldTable;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -29,6 +32,7 @@ fn main() {
             a_handler_that_outlasts_the_broker_loses_nothing,
             sends_wait_while_the_broker_is_low_on_memory,
             a_thousand_sends_need_one_channel,
+            dead_letters_that_go_back_late_are_waited_for,
         ],
     );
 }
@@ -213,4 +217,39 @@ async fn a_thousand_sends_need_one_channel(broker: Broker) {
     let before = channels().await;
     assert!(send_all(&*producer, &numbers(1000)).await.iter().all(Result::is_ok));
     assert_eq!((before, channels().await), (Some("1".to_owned()), Some("1".to_owned())));
+}
+
+/// The queue sleeps. It hears that the channel is closed when it wakes, and is asked before that how many letters it has: that goes first.
+async fn dead_letters_that_go_back_late_are_waited_for(broker: Broker) {
+    let destination = name("late");
+    let queue = format!("{destination}.g.dlq");
+    let raw = broker.raw().await;
+    raw.declare(&queue, FieldTable::default()).await;
+    let channel = raw.new_channel().await;
+    for number in numbers(5) {
+        let properties = BasicProperties::default();
+        let sent = channel.basic_publish(
+            "".into(),
+            queue.as_str().into(),
+            BasicPublishOptions::default(),
+            number.as_bytes(),
+            properties,
+        );
+        sent.await.expect("sent").await.expect("taken");
+    }
+    raw.wait_for(&queue, |seen| seen == Some((5, 0))).await;
+
+    let binder = broker.binder();
+    let (store, binding) = (binder.dead_letter_store().expect("it has letters"), input(&destination, Some("g")));
+    let mut pass = store.open(&binding, Purpose::Look).await.expect("open");
+    assert_eq!(pass.take(10).await.expect("taken").len(), 5);
+    let sleep = format!(
+        "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>)), \
+         P = amqqueue:get_pid(Q), ok = sys:suspend(P), timer:apply_after(4000, sys, resume, [P])."
+    );
+    ctl(&["eval", &sleep]).await;
+    timeout(SOON, pass.close()).await.expect("in time").expect("closed");
+    let mut pass = store.open(&binding, Purpose::Look).await.expect("open");
+    assert_eq!(pass.take(10).await.expect("taken").len(), 5);
+    pass.close().await.expect("closed");
 }
