@@ -183,3 +183,24 @@ async fn a_paused_batch_input_starts_no_call() -> Result<()> {
     let breaker = "breaker: { failure-rate: 0.5, calls: 1, open: 10s }";
     pausing(breaker, true, Duration::from_secs(2)).await
 }
+
+/// The input waits when both come, and must see the pause first.
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_a_pause_waits_until_the_resume() -> Result<()> {
+    let (memory, slow) = (MemoryBinder::new(), Slow::default());
+    let app = Application::builder().binder("memory", memory.clone()).build()?;
+    let input = app.bind::<SinkBinding<String>>().await?.input;
+    app.handle(input, one_by_one.with_state(slow.clone())).await?;
+    app.start().await?;
+    app.ready(Duration::from_secs(5)).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let control = app.control("input")?;
+    control.pause();
+    memory.publish("input", Message::new("after")).expect("there is room");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(slow.begun(), 0, "it was sent after the pause");
+    control.resume();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(slow.begun(), 1);
+    app.shutdown().await
+}

@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 
 use super::{CommitError, ConsumerTransaction, DeadLetterSink, Parcel, SeekTo};
@@ -93,6 +94,11 @@ pub trait BatchView: Send + Sync {
     fn len(&self) -> usize;
     /// Returns the payload; `None` is a tombstone.
     fn payload(&self, index: usize) -> Option<&[u8]>;
+    /// Returns the payload for one who keeps it: shared where the binder can, and then as long as this is kept so is what it shares with; else
+    /// copied.
+    fn payload_bytes(&self, index: usize) -> Option<Bytes> {
+        self.payload(index).map(Bytes::copy_from_slice)
+    }
     /// Returns the key; on a broker without keys the header that carries it.
     fn key(&self, index: usize) -> Option<&[u8]>;
     /// Returns what names this delivery. Within a lane sequences grow in the order of the indices.
@@ -192,6 +198,16 @@ pub trait Consumer: fmt::Debug + Send + 'static {
     /// # Cancel safety
     /// Dropping the future loses no delivery.
     fn recv_many(&mut self, max: usize) -> BoxFuture<'_, Result<Received<'_>>>;
+
+    /// Waits without a future that would be boxed: ready when [`try_recv_many`](Self::try_recv_many) is worth a call, which may still bring
+    /// nothing, or fail; until then the task is woken when that changes, however often this is called and whatever is called between. As
+    /// `recv_many`, core calls this also while paused.
+    ///
+    /// `None`, the default, always: the binder can't, and core waits by `recv_many`.
+    fn poll_ready(&mut self, context: &mut Context<'_>, max: usize) -> Option<Poll<()>> {
+        let _ = (context, max);
+        None
+    }
 
     /// Says that every delivery of the lane up to and including `sequence` is done. Cheap; the binder tells the broker at its own pace.
     /// A lane that is no more is ignored.

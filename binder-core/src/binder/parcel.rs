@@ -49,6 +49,10 @@ impl BatchView for Parcel {
         self.payload.as_deref()
     }
 
+    fn payload_bytes(&self, _: usize) -> Option<Bytes> {
+        self.payload.clone()
+    }
+
     fn key(&self, _: usize) -> Option<&[u8]> {
         self.key.as_deref()
     }

@@ -25,6 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::field::key_at;
+pub(crate) use self::raw::from_shared;
 use self::raw::{as_raw, from_raw};
 use self::select::{decode_other, encode_other};
 use crate::message::ContentType;

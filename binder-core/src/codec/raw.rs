@@ -35,6 +35,15 @@ pub(super) fn from_raw<T: 'static>(bytes: &[u8]) -> Option<Result<T>> {
     found.map(Ok)
 }
 
+/// Makes a payload of type [`Bytes`] of what `share` returns; `None` for every other type.
+#[inline]
+pub(crate) fn from_shared<T: 'static>(share: impl FnOnce() -> Option<Bytes>) -> Option<Option<T>> {
+    let mut found: Option<T> = None;
+    let slot = (&mut found as &mut dyn Any).downcast_mut::<Option<Bytes>>()?;
+    *slot = share();
+    Some(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +72,14 @@ mod tests {
         assert_eq!(String::decode(&codecs, &unknown_type(), b"{x").unwrap(), "{x");
         assert_eq!(Bytes::decode(&codecs, &unknown_type(), b"\xff").unwrap(), Bytes::from_static(b"\xff"));
         assert_eq!(Vec::<u8>::decode(&codecs, &unknown_type(), b"\xff").unwrap(), b"\xff");
+    }
+
+    #[test]
+    fn only_bytes_are_shared() {
+        let bytes = Bytes::from_static(b"x");
+        assert_eq!(from_shared::<Bytes>(|| Some(bytes.clone())), Some(Some(bytes)));
+        assert_eq!(from_shared::<Bytes>(|| None), Some(None));
+        assert_eq!(from_shared::<Vec<u8>>(|| panic!("nobody asks")), None);
     }
 
     #[test]

@@ -156,6 +156,11 @@ impl BatchView for View<'_> {
         item.payload(segment)
     }
 
+    fn payload_bytes(&self, index: usize) -> Option<Bytes> {
+        let (item, segment) = self.0.find(index);
+        item.payload_bytes(segment)
+    }
+
     fn key(&self, index: usize) -> Option<&[u8]> {
         let (item, segment) = self.0.find(index);
         item.key(segment)

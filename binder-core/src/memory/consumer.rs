@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -153,12 +153,18 @@ impl MemoryConsumer {
             if let Some(found) = self.find(max)? {
                 return Poll::Ready(Ok(found));
             }
-            self.membership.mailbox.sleep(context.waker());
-            if !self.has_something(max) && self.poll_alarm(context, max).is_pending() {
-                return Poll::Pending;
-            }
-            self.membership.mailbox.stay_awake();
+            ready!(self.poll_something(context, max));
         }
+    }
+
+    /// Ready when there may be something to find.
+    fn poll_something(&mut self, context: &mut Context<'_>, max: usize) -> Poll<()> {
+        self.membership.mailbox.sleep(context.waker());
+        if !self.has_something(max) {
+            ready!(self.poll_alarm(context, max));
+        }
+        self.membership.mailbox.stay_awake();
+        Poll::Ready(())
     }
 
     /// Ready when something that waits is due.
@@ -176,7 +182,8 @@ impl MemoryConsumer {
     fn has_something(&self, max: usize) -> bool {
         let reads = !self.paused && max > 0;
         let mut lanes = self.lanes.iter().chain(&self.returns);
-        self.membership.mailbox.is_pending_for_sure() || reads && lanes.any(Lane::wants_for_sure)
+        let untold = self.assigned.as_ref().is_some_and(|assigned| !assigned.is_empty());
+        untold || self.membership.mailbox.is_pending_for_sure() || reads && lanes.any(Lane::wants_for_sure)
     }
 
     fn check_open(&self) -> Result<()> {
@@ -335,6 +342,10 @@ impl Consumer for MemoryConsumer {
             let found = poll_fn(|context| self.poll_find(context, max)).await?;
             Ok(received(found, &self.batch))
         })
+    }
+
+    fn poll_ready(&mut self, context: &mut Context<'_>, max: usize) -> Option<Poll<()>> {
+        Some(self.poll_something(context, max))
     }
 
     fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()> {

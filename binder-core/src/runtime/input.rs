@@ -18,14 +18,14 @@ use super::delayed::Delayed;
 use super::keys::KeyPlace;
 use super::layer::Layers;
 use super::retry::RetryPolicy;
-use super::runner::{Look, Runner};
+use super::runner::Runner;
 use super::seek::Seeks;
 use super::state::{BindingState, Command, StateCell};
 use super::transaction;
 use super::work::{Settings, Work};
 use crate::binder::{BatchView, Consumer, ConsumerBinding, SharedBinder};
 use crate::channel::KeySource;
-use crate::codec::{Codecs, Decode};
+use crate::codec::{Codecs, Decode, from_shared};
 use crate::config::{OnExhausted, RetryMode};
 use crate::handler::{DeliveryRef, Verdict};
 use crate::message::ContentType;
@@ -128,20 +128,7 @@ impl InputEntry {
             let RunContext { settings, exhausted, state, control, seeks } = context;
             let assigned = Assigned::new(Arc::clone(&settings.channel), state.clone());
             let work = Work::new(settings, invoke.clone(), exhausted, state.clone());
-            Box::pin(
-                Runner {
-                    consumer,
-                    work,
-                    control,
-                    state,
-                    seeks,
-                    assigned,
-                    revoked: None,
-                    paused: false,
-                    look: Look::new(),
-                }
-                .run(),
-            )
+            Box::pin(Runner::new(consumer, work, control, state, seeks, assigned).run())
         }));
     }
 
@@ -384,7 +371,11 @@ pub(crate) struct Decoder {
 impl Decoder {
     #[inline]
     pub(crate) fn decode<T: Decode>(&self, delivery: &DeliveryRef<'_>) -> Result<Option<T>> {
-        let (payload, own) = self.body(delivery.view, delivery.index);
+        let DeliveryRef { view, index, .. } = *delivery;
+        if let Some(payload) = from_shared(|| view.payload_bytes(index)) {
+            return Ok(payload);
+        }
+        let (payload, own) = self.body(view, index);
         let Some(bytes) = payload else { return Ok(None) };
         T::decode(&self.codecs, own.as_ref().unwrap_or(&self.content_type), bytes).map(Some)
     }

@@ -3,9 +3,11 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
@@ -38,19 +40,37 @@ impl Look {
     }
 }
 
+/// Waits for commands again and again. A watch makes a new place in its list of those who wait for each wait that begins, which costs more than
+/// all else that a message wakes; this one waits on.
+pub(crate) struct Commands(BoxStream<'static, ()>);
+
+impl Commands {
+    /// Waits for what comes after what `control` has seen.
+    pub(crate) fn after(control: &watch::Receiver<Command>) -> Self {
+        let next = async |mut control: watch::Receiver<Command>| control.changed().await.ok().map(|()| ((), control));
+        Self(stream::unfold(control.clone(), next).boxed())
+    }
+
+    /// Waits for a command that it was not ready for before; false if there will never be one.
+    async fn changed(&mut self) -> bool {
+        self.0.next().await.is_some()
+    }
+}
+
 /// A consumer with its work.
 pub(crate) struct Runner<F, Fut> {
-    pub(crate) consumer: Box<dyn Consumer>,
-    pub(crate) work: Work<F, Fut>,
-    pub(crate) control: watch::Receiver<Command>,
-    pub(crate) state: StateCell,
-    pub(crate) seeks: Arc<Seeks>,
-    pub(crate) assigned: Assigned,
+    consumer: Box<dyn Consumer>,
+    work: Work<F, Fut>,
+    control: watch::Receiver<Command>,
+    commands: Commands,
+    state: StateCell,
+    seeks: Arc<Seeks>,
+    assigned: Assigned,
     /// Lanes that are to be given back, and until when.
-    pub(crate) revoked: Option<(Vec<LaneId>, Instant)>,
+    revoked: Option<(Vec<LaneId>, Instant)>,
     /// Whether the consumer was told to pause.
-    pub(crate) paused: bool,
-    pub(crate) look: Look,
+    paused: bool,
+    look: Look,
 }
 
 impl<F, Fut> Runner<F, Fut>
@@ -58,6 +78,18 @@ where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Send + Sync,
     Fut: Future<Output = Verdict> + Send,
 {
+    pub(crate) fn new(
+        consumer: Box<dyn Consumer>,
+        work: Work<F, Fut>,
+        control: watch::Receiver<Command>,
+        state: StateCell,
+        seeks: Arc<Seeks>,
+        assigned: Assigned,
+    ) -> Self {
+        let (commands, look) = (Commands::after(&control), Look::new());
+        Self { consumer, work, control, commands, state, seeks, assigned, revoked: None, paused: false, look }
+    }
+
     /// Runs until it is told to stop, then drains and closes. Fails with what the consumer can't mend by itself.
     pub(crate) async fn run(mut self) -> Result<()> {
         let patience = loop {
@@ -129,15 +161,20 @@ where
         let revoke_deadline = self.revoked.as_ref().map(|(_, deadline)| *deadline);
         tokio::select! {
             biased;
-            changed = self.control.changed() => {
-                if changed.is_err() {
+            // what comes most is asked first; a turn begins with the rest anyway
+            received = unless_commanded(&self.control, receive(self.consumer.as_mut(), max)) => {
+                if let Some(received) = received? {
+                    take(received, &mut self.work, &mut self.revoked, &mut self.assigned);
+                }
+            }
+            comes = self.commands.changed() => {
+                if !comes {
                     return Err(Error::new(crate::ErrorKind::Closed, "the application is gone"));
                 }
             }
-            () = poll_fn(|context| self.work.poll_event(context)) => {}
+            () = poll_fn(|context| self.work.poll_event(context)), if self.work.is_waiting() => {}
             () = sleep_until(revoke_deadline) => {}
             () = &mut self.look.sleep, if self.work.window().unsettled() > 0 => {}
-            received = self.consumer.recv_many(max) => take(received?, &mut self.work, &mut self.revoked, &mut self.assigned),
         }
         Ok(())
     }
@@ -227,6 +264,27 @@ where
         }
         self.settle()
     }
+}
+
+/// Waits for `future` as long as there is no command that was not seen: what comes after it must not overtake it.
+async fn unless_commanded<R>(control: &watch::Receiver<Command>, future: impl Future<Output = R>) -> R {
+    let mut future = std::pin::pin!(future);
+    let poll = |context: &mut Context<'_>| match control.has_changed() {
+        Ok(false) => future.as_mut().poll(context),
+        // who waits for commands is polled as well, and ready
+        _ => Poll::Pending,
+    };
+    poll_fn(poll).await
+}
+
+/// Waits for what there is to take; `None` if it is gone meanwhile.
+async fn receive(consumer: &mut dyn Consumer, max: usize) -> Result<Option<Received<'_>>> {
+    tokio::task::consume_budget().await;
+    let can_poll = poll_fn(|context| match consumer.poll_ready(context, max) {
+        Some(poll) => poll.map(|()| true),
+        None => Poll::Ready(false),
+    });
+    if can_poll.await { consumer.try_recv_many(max) } else { consumer.recv_many(max).await.map(Some) }
 }
 
 fn take<F, Fut>(

@@ -26,7 +26,7 @@ use super::delayed::Delayed;
 use super::hooks::HookSet;
 use super::keys::KeyPlace;
 use super::retry::RetryPolicy;
-use super::runner::{Look, Runner};
+use super::runner::Runner;
 use super::state::{BindingState, Command, StateCell};
 use super::work::{Settings, Work};
 use crate::binder::{
@@ -336,17 +336,7 @@ impl Bench {
         let work = Work::new(settings, invoke, exhausted, state.clone());
         let consumer = Box::new(Scripted { shared: Arc::clone(&shared), paused: false, held: Vec::new() });
         let assigned = Assigned::new("test".into(), state.clone());
-        let runner = Runner {
-            consumer,
-            work,
-            control: receiver,
-            state: state.clone(),
-            seeks: Arc::default(),
-            assigned,
-            revoked: None,
-            paused: false,
-            look: Look::new(),
-        };
+        let runner = Runner::new(consumer, work, receiver, state.clone(), Arc::default(), assigned);
         let task = tokio::spawn(runner.run());
         Self { shared, control, state, calls, open, graves, task }
     }

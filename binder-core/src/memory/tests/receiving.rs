@@ -138,6 +138,59 @@ async fn a_waiting_consumer_is_woken_by_a_message() {
     assert_eq!(soon(waiting).await.unwrap(), 1);
 }
 
+/// Returns whether there may be something, when that has been asked twice; the task that asks is woken.
+async fn ready(consumer: &mut dyn Consumer) -> bool {
+    let asks = |context: &mut std::task::Context<'_>| consumer.poll_ready(context, 10).expect("it can be asked");
+    soon(poll_fn(asks)).await;
+    consumer.try_recv_many(10).is_ok_and(|received| received.is_some())
+}
+
+fn asleep(consumer: &mut dyn Consumer) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    consumer.poll_ready(&mut context, 10).expect("it can be asked").is_pending()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_whether_there_is_something_is_woken() {
+    let binder = MemoryBinder::new();
+    let mut told = binding("orders", Some("billing"));
+    told.tells_assignments = true;
+    let mut consumer = bind(&binder, &told);
+    assert!(ready(&mut *consumer).await && asleep(&mut *consumer), "it is told of its partition, and nothing else");
+
+    let waiting = tokio::spawn(async move { (ready(&mut *consumer).await, consumer) });
+    tokio::task::yield_now().await;
+    publish(&binder, "orders", 0, &["a"]);
+    let (came, mut consumer) = soon(waiting).await.unwrap();
+    assert!(came && asleep(&mut *consumer), "a message");
+
+    consumer.pause().unwrap();
+    publish(&binder, "orders", 0, &["b"]);
+    assert!(asleep(&mut *consumer), "it is paused");
+    consumer.resume().unwrap();
+    assert!(!asleep(&mut *consumer));
+    assert!(ready(&mut *consumer).await && asleep(&mut *consumer));
+
+    let waiting = tokio::spawn(async move { ready(&mut *consumer).await });
+    tokio::task::yield_now().await;
+    binder.close().await.unwrap();
+    assert!(!soon(waiting).await.unwrap(), "it is closed");
+}
+
+#[test]
+fn a_payload_that_is_kept_shares_the_bytes_of_the_log() {
+    let binder = MemoryBinder::new();
+    publish(&binder, "orders", 0, &["a"]);
+    binder.publish("orders", Message::<String>::tombstone()).unwrap();
+    let mut consumer = consumer(&binder, "orders", "billing");
+    let received = consumer.try_recv_many(10).unwrap().unwrap();
+    let view = batch(&received);
+    assert_eq!(view.payload_bytes(0).unwrap().as_ptr(), view.payload(0).unwrap().as_ptr());
+    assert_eq!(view.payload_bytes(1), None);
+    let parcel = view.detach(0, &mut Default::default());
+    assert_eq!(parcel.payload_bytes(0).unwrap().as_ptr(), view.payload(0).unwrap().as_ptr());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_waiting_consumer_is_woken_by_a_partition() {
     let binder = MemoryBinder::new();

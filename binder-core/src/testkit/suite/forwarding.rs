@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -41,6 +42,11 @@ impl Consumer for Recorder {
     fn recv_many(&mut self, _: usize) -> BoxFuture<'_, Result<Received<'_>>> {
         self.note("recv_many");
         Box::pin(async { Ok(Received::Lost(Vec::new())) })
+    }
+
+    /// The one call that is not forwarded: both wait by `recv_many`.
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: usize) -> Option<Poll<()>> {
+        panic!("what stands before a consumer waits by `recv_many`")
     }
 
     fn settle(&mut self, _: LaneId, _: u64) -> Result<()> {
@@ -171,6 +177,7 @@ fn consumer(factory: impl BinderFactory) -> Box<dyn Consumer> {
 fn arrived(mut consumer: Box<dyn Consumer>, calls: &Calls) -> BTreeSet<&'static str> {
     assert!(consumer.try_recv_many(1).expect("received").is_none());
     assert!(consumer.recv_many(1).now_or_never().expect("at once").is_ok());
+    assert!(consumer.poll_ready(&mut Context::from_waker(Waker::noop()), 1).is_none());
     consumer.settle(LaneId(1), 2).expect("settled");
     assert!(consumer.settle_apart(LaneId(1), &[3, 5]).expect("settled"), "the answer comes back");
     consumer.release(&[]).now_or_never().expect("at once").expect("released");

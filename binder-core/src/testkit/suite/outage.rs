@@ -275,6 +275,11 @@ impl Consumer for UnsteadyConsumer {
         })
     }
 
+    /// The weather needs a future.
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: usize) -> Option<Poll<()>> {
+        None
+    }
+
     fn settle(&mut self, lane: LaneId, sequence: u64) -> Result<()> {
         if self.is_heard() { self.consumer.settle(lane, sequence) } else { Ok(()) }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -191,6 +192,11 @@ impl Consumer for FaultyConsumer {
         })
     }
 
+    /// What spoils receiving needs a future.
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: usize) -> Option<Poll<()>> {
+        None
+    }
+
     fn recv_many(&mut self, max: usize) -> BoxFuture<'_, Result<Received<'_>>> {
         let max = self.asked(max);
         Box::pin(async move {
@@ -350,6 +356,10 @@ impl BatchView for Parcels {
 
     fn payload(&self, index: usize) -> Option<&[u8]> {
         self.parcels[index].payload.as_deref()
+    }
+
+    fn payload_bytes(&self, index: usize) -> Option<Bytes> {
+        self.parcels[index].payload.clone()
     }
 
     fn key(&self, index: usize) -> Option<&[u8]> {
