@@ -1,13 +1,13 @@
 //! `cargo xtask bench`: the benchmarks, which are a workspace of their own.
 
-use std::process::Command;
+use std::{collections::BTreeSet, env, fs, process::Command, time::Instant};
 
 use clap::ValueEnum;
 
 use crate::{
     brokers::{self, Fleet, Kind},
     demo::Binder,
-    error::{Failure, Result},
+    error::{Context, Failure, Result},
     project::Project,
     run,
 };
@@ -24,6 +24,8 @@ pub(crate) enum What {
     Kafka,
     /// Instructions and allocations on memory, against benches/baseline.json
     Gate,
+    /// What the smallest service on memory takes to build and to ship
+    Size,
 }
 
 /// Runs `cargo xtask bench`.
@@ -36,6 +38,7 @@ pub(crate) fn main(project: &Project, what: What, quick: bool, write: bool, inst
         What::Rabbit => table(project, Binder::Rabbit, quick, install),
         What::Kafka => table(project, Binder::Kafka, quick, install),
         What::Gate => gate(project, write, install),
+        What::Size => size(project),
     }
 }
 
@@ -64,6 +67,45 @@ fn gate(project: &Project, write: bool, install: bool) -> Result<()> {
     run::run_ok(&mut command, "bench: the gate")
 }
 
+/// Builds `benches/hello` from nothing, and tells how long that takes and how large it is.
+fn size(project: &Project) -> Result<()> {
+    let target = project.scratch("hello");
+    let hello = |verb: &str| {
+        let mut command = project.cargo();
+        command.args([verb, "--locked", "--manifest-path", "benches/hello/Cargo.toml"]);
+        command.env("CARGO_TARGET_DIR", &target);
+        command
+    };
+    // what is downloaded is no part of a build
+    run::run_ok(&mut hello("fetch"), "bench: what it depends on")?;
+    if target.exists() {
+        fs::remove_dir_all(&target).context(format!("cannot remove {}", target.display()))?;
+    }
+    let begun = Instant::now();
+    run::run_ok(&mut hello("build"), "bench: the debug build")?;
+    let debug = begun.elapsed();
+    run::run_ok(hello("build").arg("--release"), "bench: the release build")?;
+    let program = target.join("release").join(format!("hello{}", env::consts::EXE_SUFFIX));
+    let bytes = fs::metadata(&program).context(format!("cannot read {}", program.display()))?.len();
+    let tree = hello("tree").args(["--edges", "normal", "--prefix", "none", "--package", "binder-core"]).output();
+    let tree = String::from_utf8_lossy(&tree.context("cannot run cargo tree")?.stdout).into_owned();
+    println!("| what | figure | limit |");
+    println!("|---|---|---|");
+    println!("| release binary, stripped: MiB | {:.2} | 3 |", bytes as f64 / 1024.0 / 1024.0);
+    println!("| crates of `binder-core` with its default features | {} | 80 |", crates(&tree));
+    println!("| clean debug build: s | {:.0} | 60 |", debug.as_secs_f64());
+    Ok(())
+}
+
+/// Counts the crates of a tree without prefixes: a crate stands there as often as somebody depends on it.
+fn crates(tree: &str) -> usize {
+    tree.lines()
+        .map(|line| line.trim_end_matches(" (*)"))
+        .filter(|line| !line.is_empty())
+        .collect::<BTreeSet<_>>()
+        .len()
+}
+
 fn cargo(project: &Project, verb: &str, binder: Binder) -> Command {
     let mut command = project.cargo();
     command.args([verb, "--release", "--manifest-path", "benches/Cargo.toml"]);
@@ -71,4 +113,15 @@ fn cargo(project: &Project, verb: &str, binder: Binder) -> Command {
         command.args(["--features", binder.name()]);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_counts_once_and_each_of_its_versions() {
+        let tree = "a v1.0.0 (/src/a)\nb v1.0.0\nc v2.0.0\nb v1.0.0 (*)\nb v1.1.0 (proc-macro)\n\n";
+        assert_eq!(crates(tree), 4);
+    }
 }
