@@ -1,0 +1,137 @@
+//! shove: topics that are types, with handlers and retries.
+//!
+//! Guarantees, all its defaults. RabbitMQ: confirms are awaited, messages are persistent, each delivery is acknowledged by itself and in order.
+//! Kafka: `acks=all`, idempotent; what handlers have completed is committed every 500 ms. In memory nothing outlives the process.
+//!
+//! Settings. The prefetch is set (10 by default); handlers of what was fetched run at once (its default). A topic has neither hold queues nor dead
+//! letters, so that its queue is the plain one that all read; in memory it has room for all messages (10,000 by default). Only a sequenced topic has keys, and only as many at once as it has shards, so
+//! messages of Kafka are without. Of Kafka's client it can only be told to linger, which is done where settings are to be equal.
+//!
+//! It sends with `publish_batch`: ten batches of up to 100 at once. `shove` handles one by one, by a supervisor; `shove:batch` with its
+//! `BatchConsumer` and its defaults, up to 500 messages (which is the prefetch then) or 250 ms.
+
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use shove::batch_consumer::BatchConsumerOptions;
+use shove::inmemory::InMemoryConfig;
+use shove::kafka::KafkaConfig;
+use shove::rabbitmq::RabbitMqConfig;
+use shove::{
+    BatchMessageHandler, Broker, ConsumerOptions, InMemory, MessageHandler, MessageMetadata, Outcome, Publisher,
+    RabbitMq, TopologyBuilder, define_topic,
+};
+use tokio::sync::OnceCell;
+use tokio::task::AbortHandle;
+
+use crate::common::cases::Peer;
+use crate::common::change::{Change, Load};
+use crate::common::job::Job;
+use crate::common::tally::Tally;
+use crate::common::{PREFETCH, WINDOW, at_once};
+
+pub const VERSION: &str = "shove 0.16.0";
+
+/// How else it can be used.
+pub const WAYS: [&str; 1] = ["batch"];
+
+const BATCHES: usize = 10;
+
+/// The name of the topic, which is a type and so the same for the whole process.
+static PLACE: OnceLock<String> = OnceLock::new();
+
+define_topic!(Changed, Change, TopologyBuilder::new(PLACE.get().expect("set at the start").as_str()).build());
+
+#[derive(Clone)]
+struct Take(Tally);
+
+impl MessageHandler<Changed> for Take {
+    type Context = ();
+
+    async fn handle(&self, change: Change, _: MessageMetadata, (): &()) -> Outcome {
+        self.0.gate().await;
+        self.0.take(&change);
+        Outcome::Ack
+    }
+}
+
+impl BatchMessageHandler<Changed> for Take {
+    type Context = ();
+
+    async fn handle_batch(&self, messages: Vec<(Change, MessageMetadata)>, (): &()) -> Outcome {
+        self.0.gate().await;
+        messages.iter().for_each(|(change, _)| self.0.take(change));
+        Outcome::Ack
+    }
+}
+
+macro_rules! peer {
+    ($name:ident, $marker:ty, $job:ident => $config:expr) => {
+        pub struct $name {
+            broker: OnceCell<Broker<$marker>>,
+            job: Job,
+        }
+
+        impl $name {
+            async fn broker(&self) -> &Broker<$marker> {
+                let $job = &self.job;
+                let connect = async || {
+                    let broker = Broker::<$marker>::new($config).await.expect("a broker");
+                    broker.topology().declare::<Changed>().await.expect("declared");
+                    broker
+                };
+                self.broker.get_or_init(connect).await
+            }
+        }
+
+        impl Peer for $name {
+            type Sender = Publisher<$marker>;
+            type Receiver = AbortHandle;
+
+            fn new(job: &Job) -> Self {
+                PLACE.get_or_init(|| job.place.clone());
+                Self { broker: OnceCell::new(), job: job.clone() }
+            }
+
+            async fn sender(&self) -> Self::Sender {
+                self.broker().await.publisher().await.expect("a publisher")
+            }
+
+            async fn send_all(sender: &Self::Sender, load: Load) {
+                let send = |batch| async move { sender.publish_batch::<Changed>(batch).await.expect("confirmed") };
+                at_once(load.batches(WINDOW / BATCHES), BATCHES, send).await;
+            }
+
+            async fn send(sender: &Self::Sender, change: &'static Change) {
+                sender.publish::<Changed>(change).await.expect("confirmed");
+            }
+
+            async fn receiver(&self, tally: Tally) -> AbortHandle {
+                let broker = self.broker().await;
+                if self.job.way() == Some("batch") {
+                    let consumer = broker.batch_consumer();
+                    let options = BatchConsumerOptions::new();
+                    let run =
+                        async move { consumer.run::<Changed, _>(Take(tally), (), options).await.expect("it runs") };
+                    return tokio::spawn(run).abort_handle();
+                }
+                let mut supervisor = broker.consumer_supervisor();
+                let options = ConsumerOptions::<$marker>::new().with_prefetch_count(PREFETCH);
+                supervisor.register::<Changed, _>(Take(tally), options).expect("registered");
+                let run = supervisor.run_until_timeout(std::future::pending(), Duration::ZERO);
+                tokio::spawn(async move { eprintln!("it has stopped: {:?}", run.await) }).abort_handle()
+            }
+        }
+    };
+}
+
+// There is room for all messages.
+peer!(Memory, InMemory, job => {
+    InMemoryConfig::default().with_default_capacity(NonZeroUsize::new(job.messages).expect("some messages"))
+});
+peer!(Rabbit, RabbitMq, job => RabbitMqConfig::new(&job.url));
+peer!(Kafka, shove::Kafka, job => {
+    let config = KafkaConfig::new(&job.url);
+    if job.is_equal() { config.with_producer_linger_ms(1) } else { config }
+});
