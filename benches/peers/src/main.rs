@@ -1,5 +1,17 @@
 //! What other libraries cost, by the protocol of the benchmarks: `peers measure WHO BROKER CASE` prints a line of JSON.
 
+// What only some peers need.
+#![cfg_attr(
+    not(all(
+        feature = "mq-bridge",
+        feature = "omniqueue",
+        feature = "ruststream",
+        feature = "sea-streamer",
+        feature = "shove"
+    )),
+    allow(unused)
+)]
+
 mod common;
 
 #[cfg(feature = "mq-bridge")]
@@ -25,6 +37,12 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
 fn main() -> ExitCode {
+    // Who panics in a task leaves others waiting for it.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(1);
+    }));
     let words: Vec<String> = std::env::args().skip(1).collect();
     let measured = Job::parse(&words).and_then(located).and_then(|job| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -90,7 +108,14 @@ async fn measure(job: Job) -> Result<(&'static str, Outcome), String> {
     }
 }
 
-#[cfg(all(test, feature = "mq-bridge", feature = "omniqueue", feature = "ruststream", feature = "sea-streamer", feature = "shove"))]
+#[cfg(all(
+    test,
+    feature = "mq-bridge",
+    feature = "omniqueue",
+    feature = "ruststream",
+    feature = "sea-streamer",
+    feature = "shove"
+))]
 mod tests {
     #[test]
     fn a_version_is_the_one_that_is_pinned() {

@@ -78,7 +78,7 @@ impl Sender {
 
     fn message(&self, change: &Change) -> CanonicalMessage {
         let message = CanonicalMessage::from_type(change).expect("strings are JSON");
-        if self.1 { message.with_metadata_kv(KEY, change.organization_id.clone()) } else { message }
+        if self.1 { message.with_metadata_kv(KEY, change.key.clone()) } else { message }
     }
 
     async fn send_all(&self, load: Load) {
@@ -91,7 +91,7 @@ impl Sender {
         assert!(matches!(sent, SentBatch::Ack), "not all confirmed: {sent:?}");
     }
 
-    async fn send(&self, change: &'static Change) {
+    async fn send(&self, change: &Change) {
         self.0.send(self.message(change)).await.expect("confirmed");
     }
 }
@@ -132,12 +132,17 @@ macro_rules! peer {
                 sender.send_all(load).await;
             }
 
-            async fn send(sender: &Sender, change: &'static Change) {
+            async fn send(sender: &Sender, change: &Change) {
                 sender.send(change).await;
             }
 
             async fn receiver(&self, tally: Tally) -> RouteHandle {
                 route(&self.0, $input(&self.0), tally).await
+            }
+
+            async fn close(route: RouteHandle) {
+                route.stop().await;
+                route.join().await.expect("no panic");
             }
         }
     };
@@ -161,11 +166,11 @@ fn amqp_input(job: &Job) -> Value {
 }
 
 fn kafka_output(job: &Job) -> Value {
-    let options: &[_] = if job.is_equal() { &kafka::PRODUCER } else { &[] };
+    let options = kafka::producer(job);
     json!({ "kafka": { "url": job.url, "topic": job.place, "partition_key": KEY, "producer_options": options } })
 }
 
 fn kafka_input(job: &Job) -> Value {
-    let options: &[_] = if job.is_equal() { &kafka::CONSUMER } else { &[] };
+    let options = kafka::consumer(job);
     json!({ "kafka": { "url": job.url, "topic": job.place, "group_id": job.place, "consumer_options": options } })
 }

@@ -15,13 +15,12 @@ use omniqueue::backends::{
 };
 use omniqueue::{Delivery, QueueConsumer};
 use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
 
-use crate::common::PREFETCH;
 use crate::common::cases::Peer;
 use crate::common::change::{Change, Load};
 use crate::common::job::{Case, Job};
 use crate::common::tally::Tally;
+use crate::common::{Loop, PREFETCH};
 
 pub const VERSION: &str = "omniqueue 0.3.0";
 
@@ -55,7 +54,7 @@ impl Memory {
 
 impl Peer for Memory {
     type Sender = InMemoryProducer;
-    type Receiver = AbortHandle;
+    type Receiver = Loop;
 
     fn new(_: &Job) -> Self {
         Self(Mutex::new((None, None)))
@@ -72,14 +71,18 @@ impl Peer for Memory {
         }
     }
 
-    async fn send(sender: &InMemoryProducer, change: &'static Change) {
+    async fn send(sender: &InMemoryProducer, change: &Change) {
         sender.send_serde_json(change).await.expect("sent");
     }
 
-    async fn receiver(&self, tally: Tally) -> AbortHandle {
+    async fn receiver(&self, tally: Tally) -> Loop {
         let (producer, consumer) = Self::pair().await;
         self.0.lock().await.0 = Some(producer);
-        tokio::spawn(handle_all(consumer, tally)).abort_handle()
+        Loop::start(handle_all(consumer, tally))
+    }
+
+    async fn close(receiver: Loop) {
+        receiver.end().await;
     }
 }
 
@@ -87,7 +90,7 @@ pub struct Rabbit(RabbitMqConfig);
 
 impl Peer for Rabbit {
     type Sender = RabbitMqProducer;
-    type Receiver = AbortHandle;
+    type Receiver = Loop;
 
     fn refuses(job: &Job) -> Option<String> {
         (job.case == Case::Publish).then(|| "it does not know confirms".to_owned())
@@ -124,12 +127,16 @@ impl Peer for Rabbit {
         }
     }
 
-    async fn send(sender: &RabbitMqProducer, change: &'static Change) {
+    async fn send(sender: &RabbitMqProducer, change: &Change) {
         sender.send_serde_json(change).await.expect("sent");
     }
 
-    async fn receiver(&self, tally: Tally) -> AbortHandle {
+    async fn receiver(&self, tally: Tally) -> Loop {
         let consumer = RabbitMqBackend::builder(self.0.clone()).build_consumer().await.expect("a consumer");
-        tokio::spawn(handle_all(consumer, tally)).abort_handle()
+        Loop::start(handle_all(consumer, tally))
+    }
+
+    async fn close(receiver: Loop) {
+        receiver.end().await;
     }
 }

@@ -8,7 +8,7 @@
 //! defaults, or ours where they are to be equal. A subscription has one worker (its default). It sends batches only as transactions, each of
 //! which waits for all its confirms; a thousand futures at once wait for each other less, so they are measured.
 //!
-//! `ruststream` handles one by one, `ruststream:batch` has a handler of slices of up to 128.
+//! `ruststream` handles one by one, `ruststream:batch` has a handler of slices of up to 128, `ruststream:workers` handles 16 messages at once.
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
@@ -32,10 +32,13 @@ use crate::common::{PREFETCH, WINDOW, at_once, kafka};
 pub const VERSION: &str = "ruststream 0.7.7";
 
 /// How else it can be used.
-pub const WAYS: [&str; 1] = ["batch"];
+pub const WAYS: [&str; 2] = ["batch", "workers"];
 
 /// The most messages that a handler of slices gets.
 const BATCH: NonZeroUsize = nonzero!(128);
+
+/// Handlers at once.
+const WORKERS: NonZeroUsize = nonzero!(16);
 
 /// Of RabbitMQ and in memory; its queue is named where it is included.
 #[subscriber]
@@ -100,17 +103,21 @@ impl Peer for Memory {
         }
     }
 
-    async fn send((publisher, place): &Self::Sender, change: &'static Change) {
+    async fn send((publisher, place): &Self::Sender, change: &Change) {
         publisher.message(change).to(place.as_str()).publish().await.expect("sent");
     }
 
     async fn receiver(&self, tally: Tally) -> RunningApp {
-        let place = self.job.place.clone();
-        if self.job.way() == Some("batch") {
-            let handler = many.name(place).batch(BATCH);
-            return start(self.broker.clone(), tally, |b| drop(b.include(handler))).await;
+        let (broker, place) = (self.broker.clone(), self.job.place.clone());
+        match self.job.way() {
+            Some("batch") => start(broker, tally, |b| drop(b.include(many.name(place).batch(BATCH)))).await,
+            Some("workers") => start(broker, tally, |b| drop(b.include(one.name(place).workers(WORKERS)))).await,
+            _ => start(broker, tally, |b| drop(b.include(one.name(place)))).await,
         }
-        start(self.broker.clone(), tally, |b| drop(b.include(one.name(place)))).await
+    }
+
+    async fn close(app: RunningApp) {
+        app.shutdown().await.expect("it ends");
     }
 }
 
@@ -139,17 +146,21 @@ impl Peer for Rabbit {
         at_once(load.one_by_one(), WINDOW, |change| Self::send(sender, change)).await;
     }
 
-    async fn send((publisher, place, _): &Self::Sender, change: &'static Change) {
+    async fn send((publisher, place, _): &Self::Sender, change: &Change) {
         publisher.message(change).to(place.as_str()).publish().await.expect("confirmed");
     }
 
     async fn receiver(&self, tally: Tally) -> RunningApp {
-        let place = self.0.place.clone();
-        if self.0.way() == Some("batch") {
-            let handler = many.name(place).batch(BATCH);
-            return start(self.broker(), tally, |b| drop(b.include(handler))).await;
+        let (broker, place) = (self.broker(), self.0.place.clone());
+        match self.0.way() {
+            Some("batch") => start(broker, tally, |b| drop(b.include(many.name(place).batch(BATCH)))).await,
+            Some("workers") => start(broker, tally, |b| drop(b.include(one.name(place).workers(WORKERS)))).await,
+            _ => start(broker, tally, |b| drop(b.include(one.name(place)))).await,
         }
-        start(self.broker(), tally, |b| drop(b.include(one.name(place)))).await
+    }
+
+    async fn close(app: RunningApp) {
+        app.shutdown().await.expect("it ends");
     }
 }
 
@@ -161,15 +172,14 @@ impl Kafka {
             .group(self.0.place.as_str())
             .start(StartOffset::Earliest)
             .commit(Commit::Tracked);
-        let ours = kafka::CONSUMER.iter().filter(|_| self.0.is_equal());
-        ours.fold(topic, |topic, (name, value)| topic.config(*name, *value))
+        kafka::consumer(&self.0).into_iter().fold(topic, |topic, (name, value)| topic.config(name, value))
     }
 
     fn broker(&self) -> KafkaBroker {
         let durable = [("acks", "all"), ("enable.idempotence", "true")];
-        let ours = kafka::PRODUCER.iter().filter(|_| self.0.is_equal());
+        let settings = durable.into_iter().chain(kafka::producer(&self.0));
         let broker = KafkaBroker::new([self.0.url.as_str()]);
-        durable.iter().chain(ours).fold(broker, |broker, (name, value)| broker.producer_config(*name, *value))
+        settings.fold(broker, |broker, (name, value)| broker.producer_config(name, value))
     }
 }
 
@@ -190,19 +200,24 @@ impl Peer for Kafka {
         at_once(load.one_by_one(), WINDOW, |change| Self::send(sender, change)).await;
     }
 
-    async fn send((publisher, place, _): &Self::Sender, change: &'static Change) {
+    async fn send((publisher, place, _): &Self::Sender, change: &Change) {
         let mut headers = HeaderMap::new();
-        headers.insert(PARTITION_KEY_HEADER, change.organization_id.clone());
+        headers.insert(PARTITION_KEY_HEADER, change.key.clone());
         publisher.message(change).to(place.as_str()).with_headers(headers).publish().await.expect("confirmed");
     }
 
     async fn receiver(&self, tally: Tally) -> RunningApp {
-        let topic = self.topic();
-        if self.0.way() == Some("batch") {
-            let handler = many_of_kafka.map_source(|_| topic).batch(BATCH);
-            return start(self.broker(), tally, |b| drop(b.include(handler))).await;
+        let (broker, topic) = (self.broker(), self.topic());
+        let (single, batches) =
+            (one_of_kafka.map_source(|_| topic.clone()), many_of_kafka.map_source(|_| topic.clone()));
+        match self.0.way() {
+            Some("batch") => start(broker, tally, |b| drop(b.include(batches.batch(BATCH)))).await,
+            Some("workers") => start(broker, tally, |b| drop(b.include(single.workers(WORKERS)))).await,
+            _ => start(broker, tally, |b| drop(b.include(single))).await,
         }
-        let handler = one_of_kafka.map_source(|_| topic);
-        start(self.broker(), tally, |b| drop(b.include(handler))).await
+    }
+
+    async fn close(app: RunningApp) {
+        app.shutdown().await.expect("it ends");
     }
 }

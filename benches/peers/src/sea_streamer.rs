@@ -17,13 +17,12 @@ use sea_streamer::kafka::{
 use sea_streamer::{
     Buffer, Consumer, ConsumerGroup, ConsumerMode, ConsumerOptions, Message, StreamKey, Streamer, StreamerUri,
 };
-use tokio::task::AbortHandle;
 
 use crate::common::cases::Peer;
 use crate::common::change::{Change, Load};
 use crate::common::job::Job;
 use crate::common::tally::Tally;
-use crate::common::{WINDOW, kafka};
+use crate::common::{Loop, WINDOW, kafka};
 
 pub const VERSION: &str = "sea-streamer 1.0.0-rc.2";
 
@@ -45,12 +44,12 @@ impl Kafka {
 
 fn send(producer: &KafkaProducer, place: &str, change: &Change) -> SendFuture {
     let payload = change.json();
-    producer.send_record(FutureRecord::to(place).key(&change.organization_id).payload(&payload)).expect("taken")
+    producer.send_record(FutureRecord::to(place).key(&change.key).payload(&payload)).expect("taken")
 }
 
 impl Peer for Kafka {
     type Sender = (KafkaProducer, String);
-    type Receiver = AbortHandle;
+    type Receiver = Loop;
 
     fn new(job: &Job) -> Self {
         Self(job.clone())
@@ -58,8 +57,8 @@ impl Peer for Kafka {
 
     async fn sender(&self) -> Self::Sender {
         let mut options = KafkaProducerOptions::default();
-        for (name, value) in kafka::PRODUCER.iter().filter(|_| self.0.is_equal()) {
-            options.add_custom_option(*name, *value);
+        for (name, value) in kafka::producer(&self.0) {
+            options.add_custom_option(name, value);
         }
         let producer = self.streamer().await.create_producer(self.key(), options).await.expect("a producer");
         (producer, self.0.place.clone())
@@ -78,19 +77,23 @@ impl Peer for Kafka {
         }
     }
 
-    async fn send((producer, place): &Self::Sender, change: &'static Change) {
+    async fn send((producer, place): &Self::Sender, change: &Change) {
         confirmed(send(producer, place, change)).await;
     }
 
-    async fn receiver(&self, tally: Tally) -> AbortHandle {
+    async fn receiver(&self, tally: Tally) -> Loop {
         let mut options = KafkaConsumerOptions::new(ConsumerMode::LoadBalanced);
         options.set_consumer_group(ConsumerGroup::new(&self.0.place)).expect("a group");
         options.set_auto_offset_reset(AutoOffsetReset::Earliest).set_enable_auto_offset_store(false);
-        for (name, value) in kafka::CONSUMER.iter().filter(|_| self.0.is_equal()) {
-            options.add_custom_option(*name, *value);
+        for (name, value) in kafka::consumer(&self.0) {
+            options.add_custom_option(name, value);
         }
         let consumer = self.streamer().await.create_consumer(&[self.key()], options).await.expect("a consumer");
-        tokio::spawn(handle_all(consumer, tally)).abort_handle()
+        Loop::start(handle_all(consumer, tally))
+    }
+
+    async fn close(receiver: Loop) {
+        receiver.end().await;
     }
 }
 

@@ -23,13 +23,12 @@ use shove::{
     RabbitMq, TopologyBuilder, define_topic,
 };
 use tokio::sync::OnceCell;
-use tokio::task::AbortHandle;
 
 use crate::common::cases::Peer;
 use crate::common::change::{Change, Load};
-use crate::common::job::Job;
+use crate::common::job::{self, Job};
 use crate::common::tally::Tally;
-use crate::common::{PREFETCH, WINDOW, at_once};
+use crate::common::{LARGE, Loop, PREFETCH, WINDOW, at_once};
 
 pub const VERSION: &str = "shove 0.16.0";
 
@@ -87,7 +86,12 @@ macro_rules! peer {
 
         impl Peer for $name {
             type Sender = Publisher<$marker>;
-            type Receiver = AbortHandle;
+            type Receiver = Loop;
+
+            fn refuses(job: &Job) -> Option<String> {
+                let is_too_large = job.broker == job::Broker::Kafka && job.size > LARGE;
+                is_too_large.then(|| "it can't be told that messages are large".to_owned())
+            }
 
             fn new(job: &Job) -> Self {
                 PLACE.get_or_init(|| job.place.clone());
@@ -103,24 +107,28 @@ macro_rules! peer {
                 at_once(load.batches(WINDOW / BATCHES), BATCHES, send).await;
             }
 
-            async fn send(sender: &Self::Sender, change: &'static Change) {
+            async fn send(sender: &Self::Sender, change: &Change) {
                 sender.publish::<Changed>(change).await.expect("confirmed");
             }
 
-            async fn receiver(&self, tally: Tally) -> AbortHandle {
+            async fn receiver(&self, tally: Tally) -> Loop {
                 let broker = self.broker().await;
                 if self.job.way() == Some("batch") {
                     let consumer = broker.batch_consumer();
                     let options = BatchConsumerOptions::new();
                     let run =
                         async move { consumer.run::<Changed, _>(Take(tally), (), options).await.expect("it runs") };
-                    return tokio::spawn(run).abort_handle();
+                    return Loop::start(run);
                 }
                 let mut supervisor = broker.consumer_supervisor();
                 let options = ConsumerOptions::<$marker>::new().with_prefetch_count(PREFETCH);
                 supervisor.register::<Changed, _>(Take(tally), options).expect("registered");
                 let run = supervisor.run_until_timeout(std::future::pending(), Duration::ZERO);
-                tokio::spawn(async move { eprintln!("it has stopped: {:?}", run.await) }).abort_handle()
+                Loop::start(async move { eprintln!("it has stopped: {:?}", run.await) })
+            }
+
+            async fn close(receiver: Loop) {
+                receiver.end().await;
             }
         }
     };

@@ -1,11 +1,11 @@
 //! The cases, which are the same for all peers.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::change::{self, Change, Changes, Load};
+use super::change::{self, Change, Changes, Load, WHOLE};
 use super::job::{Broker, Case, Job};
 use super::meter::{Cost, Meter};
 use super::pace::pace;
@@ -13,12 +13,15 @@ use super::report::Outcome;
 use super::tally::Tally;
 use super::{WINDOW, kafka, rabbit, watchdog};
 
+/// How long a peer may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A peer on one broker.
 pub trait Peer: Send + Sync + Sized + 'static {
     /// Sends, for as long as it lives.
     type Sender: Send + Sync;
 
-    /// Handles, for as long as it lives.
+    /// What handles.
     type Receiver: Send;
 
     /// Why it can't do this, if it can't.
@@ -34,10 +37,13 @@ pub trait Peer: Send + Sync + Sized + 'static {
     fn send_all(sender: &Self::Sender, load: Load) -> impl Future<Output = ()> + Send;
 
     /// Sends one, until it is confirmed.
-    fn send(sender: &Self::Sender, change: &'static Change) -> impl Future<Output = ()> + Send;
+    fn send(sender: &Self::Sender, change: &Change) -> impl Future<Output = ()> + Send;
 
     /// Starts to handle what is there and what comes.
     fn receiver(&self, tally: Tally) -> impl Future<Output = Self::Receiver> + Send;
+
+    /// Ends that, before its queue is deleted.
+    fn close(receiver: Self::Receiver) -> impl Future<Output = ()> + Send;
 }
 
 /// Measures, with what the broker needs before and after.
@@ -55,10 +61,8 @@ pub async fn run<P: Peer>(job: Job) -> Outcome {
 
 fn impossible(job: &Job) -> Option<String> {
     let why = match (job.broker, job.case) {
-        (Broker::Memory, Case::Publish) => {
-            "in memory, sending is only done when there is somebody who handles: see both"
-        }
-        (Broker::Memory, Case::First) => "in memory, nothing is there before the start",
+        (Broker::Memory, Case::Publish) => "in memory, messages are only sent where somebody handles them: see both",
+        (_, Case::Latency) if job.size < WHOLE => "a message of less than 130 bytes has no number",
         _ => return None,
     };
     Some(why.to_owned())
@@ -106,11 +110,21 @@ fn watched(tally: Tally) -> Tally {
     tally
 }
 
-/// What is opened by the first messages is no part of it.
+/// How many messages open what is opened at first.
+fn warm_up(count: usize) -> usize {
+    (count / 10).clamp(1, WINDOW)
+}
+
+async fn close<P: Peer>(receiver: P::Receiver) {
+    if tokio::time::timeout(PATIENCE, P::close(receiver)).await.is_err() {
+        eprintln!("it does not end");
+    }
+}
+
 async fn publish<P: Peer>(peer: &P, job: &Job) -> Cost {
     watchdog::start(|| 0);
     let (sender, changes) = (peer.sender().await, Changes::new(job.size));
-    P::send_all(&sender, changes.take(WINDOW)).await;
+    P::send_all(&sender, changes.take(warm_up(job.messages))).await;
     let meter = Meter::start();
     P::send_all(&sender, changes.take(job.messages)).await;
     meter.cost()
@@ -118,60 +132,77 @@ async fn publish<P: Peer>(peer: &P, job: &Job) -> Cost {
 
 async fn consume<P: Peer>(peer: &P, job: &Job) -> Cost {
     let tally = watched(Tally::draining(job.messages));
-    if job.broker != Broker::Memory {
+    let receiver = if job.broker == Broker::Memory {
+        tally.close();
+        let receiver = peer.receiver(tally.clone()).await;
+        P::send_all(&peer.sender().await, Changes::new(job.size).take(job.messages)).await;
+        tally.open();
+        receiver
+    } else {
         fill(job, job.messages).await;
-        let _receiver = peer.receiver(tally.clone()).await;
-        return tally.cost().await;
-    }
-    tally.close();
-    let _receiver = peer.receiver(tally.clone()).await;
-    let sender = peer.sender().await;
-    P::send_all(&sender, Changes::new(job.size).take(job.messages)).await;
-    tally.open();
-    tally.cost().await
+        peer.receiver(tally.clone()).await
+    };
+    let cost = tally.cost().await;
+    close::<P>(receiver).await;
+    cost
 }
 
-/// Both sides are there, and one message has gone all the way.
-async fn both<P: Peer>(peer: &P, job: &Job) -> Cost {
-    let (tally, changes) = (watched(Tally::beginning(job.messages)), Changes::new(job.size));
-    let _receiver = peer.receiver(tally.clone()).await;
+/// Both sides, warm.
+async fn opened<P: Peer>(peer: &P, tally: &Tally, changes: Changes, warm: usize) -> (P::Sender, P::Receiver) {
+    let receiver = peer.receiver(tally.clone()).await;
     let sender = peer.sender().await;
-    P::send(&sender, changes.get(0)).await;
-    tally.started().await;
+    P::send_all(&sender, changes.take(warm)).await;
+    tally.warm().await;
+    (sender, receiver)
+}
+
+async fn both<P: Peer>(peer: &P, job: &Job) -> Cost {
+    let (changes, warm) = (Changes::new(job.size), warm_up(job.messages));
+    let tally = watched(Tally::beginning(warm, job.messages));
+    let (sender, receiver) = opened(peer, &tally, changes, warm).await;
     tally.begin();
     P::send_all(&sender, changes.take(job.messages)).await;
-    tally.cost().await
+    let cost = tally.cost().await;
+    close::<P>(receiver).await;
+    cost
 }
 
 /// Sends at an even rate, however long it takes.
 async fn latency<P: Peer>(peer: &P, job: &Job) -> Outcome {
-    let (tally, changes) = (watched(Tally::timing(job.messages, job.rate)), Changes::numbered(job.messages, job.size));
-    let _receiver = peer.receiver(tally.clone()).await;
-    let sender = peer.sender().await;
-    P::send(&sender, changes.get(0)).await;
-    tally.started().await;
+    let (changes, warm) = (Changes::new(job.size), warm_up(job.messages));
+    let tally = watched(Tally::timing(warm, job.messages, job.rate));
+    let (sender, receiver) = opened(peer, &tally, changes, warm).await;
+    let send = async |number| P::send(&sender, &changes.numbered(number)).await;
     let mut due = pace(tally.begin(), job.rate, job.messages);
     let mut flying = FuturesUnordered::new();
     loop {
         tokio::select! {
             number = due.recv(), if flying.len() < WINDOW => match number {
-                Some(number) => flying.push(P::send(&sender, changes.get(number))),
+                Some(number) => flying.push(send(number)),
                 None => break,
             },
             Some(()) = flying.next() => {}
         }
     }
-    flying.for_each(async |()| ()).await;
+    while flying.next().await.is_some() {}
+    drop(flying);
     let cost = tally.cost().await;
-    Outcome::Latency { messages: job.messages, cost, micros: tally.micros() }
+    close::<P>(receiver).await;
+    Outcome::Latency { messages: job.messages, cost, nanos: tally.nanos() }
 }
 
+/// From the start until a message is handled that is there, or is sent as well in memory.
 async fn first<P: Peer>(job: &Job) -> Outcome {
-    let tally = watched(Tally::draining(1));
+    let tally = watched(Tally::beginning(0, 1));
     fill(job, 1).await;
-    let start = Instant::now();
+    let start = tally.begin();
     let peer = P::new(job);
-    let _receiver = peer.receiver(tally.clone()).await;
-    tally.started().await;
-    Outcome::First { seconds: start.elapsed().as_secs_f64() }
+    let receiver = peer.receiver(tally.clone()).await;
+    if job.broker == Broker::Memory {
+        P::send(&peer.sender().await, &Changes::new(job.size).numbered(0)).await;
+    }
+    tally.cost().await;
+    let seconds = start.elapsed().as_secs_f64();
+    close::<P>(receiver).await;
+    Outcome::First { seconds }
 }

@@ -4,34 +4,51 @@ use serde::{Deserialize, Serialize};
 
 use super::watchdog;
 
-/// Bytes of a message without text.
-pub const SMALLEST: usize = 130;
-
-/// What `,"text":""` adds.
-const TEXT: usize = 10;
+/// Bytes of a message without text; a smaller one has nothing but filling.
+pub const WHOLE: usize = 130;
 
 /// How many organisations there are.
 const ORGANIZATIONS: usize = 1000;
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+/// How much of memory the different messages may take together.
+const ROOM: usize = 8 << 20;
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(feature = "ruststream", derive(ruststream::Outgoing))]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
+    /// The organisation, where the broker has keys; no part of the JSON.
+    #[serde(skip)]
+    pub key: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub action: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub organization_id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub correlation_id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
+    /// Fills what is larger than [`WHOLE`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// Fills what is smaller.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub t: String,
 }
 
 impl Change {
     fn new(number: usize, size: usize) -> Self {
         let organization = number % ORGANIZATIONS;
+        let id = format!("{organization:08x}-2f1c-4b7e-9a60-{organization:012x}");
+        let filling = "x".repeat(filling(size).unwrap_or_default());
+        if size < WHOLE {
+            return Self { key: id, t: filling, ..Self::default() };
+        }
         Self {
+            key: id.clone(),
             action: "UPDATE".to_owned(),
-            organization_id: format!("{organization:08x}-2f1c-4b7e-9a60-{organization:012x}"),
-            correlation_id: format!("{:08x}-7d3a-4c15-8e42-{number:012x}", number * 7919 % 0xffff_ffff),
-            text: size.checked_sub(SMALLEST + TEXT).map(|length| "x".repeat(length)),
+            organization_id: id,
+            correlation_id: format!("{:08x}-7d3a-4c15-8e42-{number:012x}", organization * 7919),
+            text: filling,
+            t: String::new(),
         }
     }
 
@@ -45,9 +62,23 @@ impl Change {
     }
 }
 
-/// The messages of a measurement, over and over; as many of them are different as there are organisations, at least.
+/// How many bytes the filling of a message has; none for a size that can't be.
+fn filling(size: usize) -> Option<usize> {
+    let around = if size < WHOLE { r#"{"t":""}"#.len() } else { WHOLE + r#","text":"""#.len() };
+    if size == WHOLE { Some(0) } else { size.checked_sub(around).filter(|filling| *filling > 0) }
+}
+
+/// Why there is no message of this size.
+pub fn refuses(size: usize) -> Option<String> {
+    filling(size).is_none().then(|| "a message has 9 to 130 bytes, or more than 140".to_owned())
+}
+
+/// The messages of a measurement, over and over: one of each organisation, or as many as there is room for.
 #[derive(Clone, Copy, Debug)]
-pub struct Changes(&'static [Change]);
+pub struct Changes {
+    all: &'static [Change],
+    size: usize,
+}
 
 /// So many messages that are to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -57,19 +88,14 @@ pub struct Load {
 }
 
 impl Changes {
-    /// As many as there are organisations.
     pub fn new(size: usize) -> Self {
-        Self::numbered(ORGANIZATIONS, size)
+        let count = (ROOM / size.max(1)).clamp(8, ORGANIZATIONS);
+        Self { all: (0..count).map(|number| Change::new(number, size)).collect::<Vec<_>>().leak(), size }
     }
 
-    /// So many different ones.
-    pub fn numbered(count: usize, size: usize) -> Self {
-        Self((0..count).map(|number| Change::new(number, size)).collect::<Vec<_>>().leak())
-    }
-
-    /// One of them.
-    pub fn get(self, number: usize) -> &'static Change {
-        &self.0[number % self.0.len()]
+    /// One that tells its number.
+    pub fn numbered(self, number: usize) -> Change {
+        Change::new(number, self.size)
     }
 
     /// So many of them.
@@ -80,13 +106,13 @@ impl Changes {
 
 impl Load {
     pub fn one_by_one(self) -> impl Iterator<Item = &'static Change> + Send + 'static {
-        self.changes.0.iter().cycle().take(self.count).inspect(|_| watchdog::step())
+        self.changes.all.iter().cycle().take(self.count).inspect(|_| watchdog::step())
     }
 
     /// In batches of at most so many.
     pub fn batches(self, size: usize) -> impl Iterator<Item = &'static [Change]> + Send + 'static {
         let mut left = self.count;
-        self.changes.0.chunks(size).cycle().map_while(move |batch| {
+        self.changes.all.chunks(size).cycle().map_while(move |batch| {
             watchdog::step();
             let batch = &batch[..batch.len().min(left)];
             left -= batch.len();
@@ -95,23 +121,17 @@ impl Load {
     }
 }
 
-/// Why there is no message of this size.
-pub fn refuses(size: usize) -> Option<String> {
-    let possible = size == SMALLEST || size >= SMALLEST + TEXT;
-    (!possible).then(|| format!("a message has {SMALLEST} bytes, or {} and more", SMALLEST + TEXT))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_message_has_as_many_bytes_as_it_should() {
-        for size in [130, 140, 1000] {
-            assert!(Changes::new(size).take(1000).one_by_one().all(|change| change.json().len() == size), "{size}");
+        for size in [9, 28, 129, 130, 141, 1000, 1 << 20] {
+            assert_eq!(refuses(size), None);
+            assert!(Changes::new(size).take(9).one_by_one().all(|change| change.json().len() == size), "{size}");
         }
-        assert_eq!([129, 131, 139].map(|size| refuses(size).is_some()), [true; 3]);
-        assert_eq!([130, 140, 65_536].map(refuses), [None, None, None]);
+        assert_eq!([8, 131, 140].map(|size| refuses(size).is_some()), [true; 3]);
     }
 
     #[test]
@@ -124,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_message_tells_its_number_after_the_journey() {
-        let sent = Changes::numbered(5000, 130).get(4321);
+        let sent = Changes::new(130).numbered(4321);
         let read: Change = serde_json::from_slice(&sent.json()).expect("it is a change");
-        assert_eq!((read.number(), &read), (Some(4321), sent));
+        assert_eq!((read.number(), &read.organization_id), (Some(4321), &sent.key));
     }
 }

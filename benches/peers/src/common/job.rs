@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::change::SMALLEST;
+use super::change::WHOLE;
 
 /// One measurement.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Job {
             broker: broker.parse()?,
             case: case.parse()?,
             messages: 10_000,
-            size: SMALLEST,
+            size: WHOLE,
             rate: 1000.0,
             settings: Settings::Defaults,
             url: String::new(),
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn what_is_not_said_has_a_default() {
         let job = parse("measure omniqueue memory both").expect("it is right");
-        assert_eq!((job.messages, job.size, job.way(), job.is_equal()), (10_000, SMALLEST, None, false));
+        assert_eq!((job.messages, job.size, job.way(), job.is_equal()), (10_000, WHOLE, None, false));
     }
 
     #[test]

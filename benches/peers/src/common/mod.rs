@@ -13,12 +13,17 @@ pub mod watchdog;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use tokio::task::JoinHandle;
 
 /// How many messages may be unconfirmed.
 pub const WINDOW: usize = 1000;
 
 /// How many messages a consumer of RabbitMQ may have that are not settled.
 pub const PREFETCH: u16 = 256;
+
+/// Messages that Kafka and its clients do not take if nothing is said, and what they are told then.
+pub const LARGE: usize = 900_000;
+pub const LARGEST: &str = "4194304";
 
 /// The partitions of a topic of Kafka.
 pub const PARTITIONS: i32 = 2;
@@ -37,4 +42,18 @@ pub async fn at_once<T, F: Future<Output = ()>>(
         going.push(work(item));
     }
     while going.next().await.is_some() {}
+}
+
+/// A loop of the program's own, in a task.
+pub struct Loop(JoinHandle<()>);
+
+impl Loop {
+    pub fn start(run: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(run))
+    }
+
+    pub async fn end(self) {
+        self.0.abort();
+        let _: Result<_, _> = self.0.await;
+    }
 }

@@ -13,11 +13,11 @@ pub enum Outcome {
         messages: usize,
         cost: Cost,
     },
-    /// Microseconds from when a message was due until it was handled.
+    /// Nanoseconds from when a message was due until it was handled.
     Latency {
         messages: usize,
         cost: Cost,
-        micros: Vec<u64>,
+        nanos: Vec<u64>,
     },
     /// Until the first message was handled.
     First {
@@ -35,9 +35,9 @@ pub fn line(job: &Job, version: &str, outcome: &Outcome, peak_kib: u64) -> Strin
     let mut add = |name: &str, value: Value| line[name] = value;
     match outcome {
         Outcome::Measured { messages, cost } => figures(&mut add, *messages, cost),
-        Outcome::Latency { messages, cost, micros } => {
+        Outcome::Latency { messages, cost, nanos } => {
             figures(&mut add, *messages, cost);
-            add("micros", percentiles(micros.clone()));
+            add("micros", percentiles(nanos.clone()));
             add("rate", json!(job.rate));
         }
         Outcome::First { seconds } => return with(line, "seconds", rounded(*seconds, 6)),
@@ -62,14 +62,14 @@ fn rounded(figure: f64, digits: i32) -> Value {
     json!((figure * unit).round() / unit)
 }
 
-/// The least figure that so large a part of all does not exceed.
-fn percentiles(mut micros: Vec<u64>) -> Value {
-    micros.sort_unstable();
+/// The least figure that so large a part of all does not exceed, in microseconds.
+fn percentiles(mut nanos: Vec<u64>) -> Value {
+    nanos.sort_unstable();
     let at = |part: f64| {
-        let rank = (part * micros.len() as f64).ceil() as usize;
-        micros.get(rank.saturating_sub(1))
+        let rank = (part * nanos.len() as f64).ceil() as usize;
+        nanos.get(rank.saturating_sub(1)).map(|nanos| *nanos as f64 / 1e3)
     };
-    json!({ "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": micros.last() })
+    json!({ "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": at(1.0) })
 }
 
 #[cfg(test)]
@@ -100,11 +100,11 @@ mod tests {
 
     #[test]
     fn a_percentile_is_a_latency_that_was_measured() {
-        let micros = (1..=1000).rev().collect();
-        let line = read("latency", &Outcome::Latency { messages: 1000, cost: Cost::default(), micros });
-        assert_eq!(line["micros"], json!({ "p50": 500, "p99": 990, "p999": 999, "max": 1000 }));
+        let nanos = (1..=1000).rev().map(|micros| micros * 1000).collect();
+        let line = read("latency", &Outcome::Latency { messages: 1000, cost: Cost::default(), nanos });
+        assert_eq!(line["micros"], json!({ "p50": 500.0, "p99": 990.0, "p999": 999.0, "max": 1000.0 }));
         assert_eq!(line["rate"], json!(1000.0));
-        assert_eq!(percentiles(vec![7]), json!({ "p50": 7, "p99": 7, "p999": 7, "max": 7 }));
+        assert_eq!(percentiles(vec![7500]), json!({ "p50": 7.5, "p99": 7.5, "p999": 7.5, "max": 7.5 }));
     }
 
     #[test]

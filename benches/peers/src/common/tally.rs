@@ -1,6 +1,6 @@
 //! What was handled, and when everything was.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,11 @@ pub struct Tally(Arc<Counted>);
 
 struct Counted {
     handled: AtomicUsize,
-    /// The message with which the measurement begins, if not with [`Tally::begin`]; and the last one.
-    first: usize,
+    /// So many come before what is measured.
+    warm: usize,
     last: usize,
+    /// Whether the measurement begins without [`Tally::begin`].
+    begins: bool,
     meter: OnceLock<Meter>,
     cost: OnceLock<Cost>,
     news: Notify,
@@ -31,16 +33,17 @@ struct Counted {
 struct Latencies {
     start: OnceLock<Instant>,
     rate: f64,
-    /// Microseconds and one; 0 is not yet handled.
-    micros: Box<[AtomicU32]>,
+    /// Nanoseconds and one; 0 is not yet handled.
+    nanos: Box<[AtomicU64]>,
 }
 
 impl Tally {
-    fn new(first: usize, last: usize, latencies: Option<Latencies>) -> Self {
+    fn new(warm: usize, count: usize, begins: bool, latencies: Option<Latencies>) -> Self {
         Self(Arc::new(Counted {
             handled: AtomicUsize::new(0),
-            first,
-            last,
+            warm,
+            last: warm + count,
+            begins,
             meter: OnceLock::new(),
             cost: OnceLock::new(),
             news: Notify::new(),
@@ -51,20 +54,20 @@ impl Tally {
         }))
     }
 
-    /// Measures from when the first of so many is handled.
+    /// Measures from when the first of so many is handled, which does not count.
     pub fn draining(count: usize) -> Self {
-        Self::new(1, count, None)
+        Self::new(1, count - 1, true, None)
     }
 
-    /// Measures from [`Self::begin`]; one message comes before it.
-    pub fn beginning(count: usize) -> Self {
-        Self::new(0, 1 + count, None)
+    /// Measures so many from [`Self::begin`]; others come before.
+    pub fn beginning(warm: usize, count: usize) -> Self {
+        Self::new(warm, count, false, None)
     }
 
     /// As [`Self::beginning`], with the latency of each message.
-    pub fn timing(count: usize, rate: f64) -> Self {
-        let micros = (0..count).map(|_| AtomicU32::new(0)).collect();
-        Self::new(0, 1 + count, Some(Latencies { start: OnceLock::new(), rate, micros }))
+    pub fn timing(warm: usize, count: usize, rate: f64) -> Self {
+        let nanos = (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self::new(warm, count, false, Some(Latencies { start: OnceLock::new(), rate, nanos }))
     }
 
     /// Lets nothing be handled until [`Self::open`].
@@ -106,8 +109,8 @@ impl Tally {
             latencies.note(change, Instant::now());
         }
         let handled = counted.handled.fetch_add(1, Relaxed) + 1;
-        if handled == 1 {
-            if counted.first == 1 {
+        if handled == counted.warm {
+            if counted.begins {
                 counted.meter.get_or_init(Meter::start);
             }
             counted.news.notify_one();
@@ -123,8 +126,8 @@ impl Tally {
         self.0.handled.load(Relaxed)
     }
 
-    /// Waits for the first message.
-    pub async fn started(&self) {
+    /// Waits for what comes before.
+    pub async fn warm(&self) {
         self.0.news.notified().await;
     }
 
@@ -134,10 +137,10 @@ impl Tally {
         *self.0.cost.get().expect("set by the last")
     }
 
-    /// The latencies, in microseconds.
-    pub fn micros(&self) -> Vec<u64> {
-        let micros = self.0.latencies.iter().flat_map(|latencies| &latencies.micros);
-        micros.map(|micros| u64::from(micros.load(Relaxed).saturating_sub(1))).collect()
+    /// The latencies.
+    pub fn nanos(&self) -> Vec<u64> {
+        let nanos = self.0.latencies.iter().flat_map(|latencies| &latencies.nanos);
+        nanos.map(|nanos| nanos.load(Relaxed).saturating_sub(1)).collect()
     }
 }
 
@@ -145,11 +148,11 @@ impl Latencies {
     fn note(&self, change: &Change, now: Instant) {
         // What comes before the start is no part of it.
         let (Some(start), Some(number)) = (self.start.get(), change.number()) else { return };
-        let Some(micros) = self.micros.get(number) else { return };
-        let late = now.saturating_duration_since(due(*start, number, self.rate)).as_micros();
+        let Some(nanos) = self.nanos.get(number) else { return };
+        let late = now.saturating_duration_since(due(*start, number, self.rate)).as_nanos();
+        let late = u64::try_from(late).unwrap_or(u64::MAX - 1) + 1;
         // Only the first time that it is handled.
-        let late = u32::try_from(late).unwrap_or(u32::MAX - 1) + 1;
-        let _: Result<_, _> = micros.compare_exchange(0, late, Relaxed, Relaxed);
+        let _: Result<_, _> = nanos.compare_exchange(0, late, Relaxed, Relaxed);
     }
 }
 
@@ -167,23 +170,36 @@ mod tests {
     async fn a_drain_is_measured_from_the_first_to_the_last() {
         let (tally, changes) = (Tally::draining(2), Changes::new(130));
         std::thread::sleep(Duration::from_millis(50));
-        tally.take(changes.get(0));
-        tally.take(changes.get(1));
+        tally.take(&changes.numbered(0));
+        tally.warm().await;
+        tally.take(&changes.numbered(1));
+        assert!(tally.cost().await.time < Duration::from_millis(40));
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_is_not_measured() {
+        let (tally, change) = (Tally::beginning(2, 1), Changes::new(130).numbered(0));
+        tally.take(&change);
+        tally.take(&change);
+        tally.warm().await;
+        std::thread::sleep(Duration::from_millis(50));
+        tally.begin();
+        tally.take(&change);
         assert!(tally.cost().await.time < Duration::from_millis(40));
     }
 
     #[tokio::test]
     async fn latency_is_counted_from_when_a_message_was_due() {
-        let (tally, changes) = (Tally::timing(3, 1e6), Changes::numbered(3, 130));
-        tally.take(changes.get(2));
+        let (tally, changes) = (Tally::timing(1, 3, 1e6), Changes::new(130));
+        tally.take(&changes.numbered(2));
         tally.begin();
         std::thread::sleep(Duration::from_millis(20));
-        tally.take(changes.get(0));
-        tally.take(changes.get(0));
+        tally.take(&changes.numbered(0));
+        tally.take(&changes.numbered(0));
         std::thread::sleep(Duration::from_millis(20));
-        tally.take(changes.get(1));
-        let micros = tally.micros();
-        assert!((20_000..40_000).contains(&micros[0]) && micros[1] >= 39_999 && micros[2] == 0, "{micros:?}");
+        tally.take(&changes.numbered(1));
+        let millis: Vec<u64> = tally.nanos().into_iter().map(|nanos| nanos / 1_000_000).collect();
+        assert!((20..40).contains(&millis[0]) && millis[1] >= 39 && millis[2] == 0, "{millis:?}");
     }
 
     #[test]
