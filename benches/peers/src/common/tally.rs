@@ -116,8 +116,7 @@ impl Tally {
             counted.news.notify_one();
         }
         if handled == counted.last {
-            let cost = || counted.meter.get().map(Meter::cost).unwrap_or_default();
-            counted.cost.get_or_init(cost);
+            counted.cost.get_or_init(|| counted.meter.get().expect("it began before the last").cost());
             counted.all.notify_one();
         }
     }
