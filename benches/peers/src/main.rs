@@ -31,6 +31,7 @@ use common::cases::run;
 use common::job::{Broker, Job};
 use common::meter::peak_kib;
 use common::report::{Outcome, line};
+use common::watchdog;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        std::process::exit(1);
+        watchdog::report(watchdog::FAILED);
     }));
     let words: Vec<String> = std::env::args().skip(1).collect();
     let measured = Job::parse(&words).and_then(located).and_then(|job| {
@@ -75,7 +76,7 @@ fn located(mut job: Job) -> Result<Job, String> {
     Ok(job)
 }
 
-/// Measures one peer, by a type for each broker; `no BROKER: why` where it has none.
+/// Measures one peer, by a type for each broker; `BROKER = why` where it has none.
 macro_rules! peer {
     ($job:ident, $peer:ident: $($broker:ident $(= $why:literal)?),*) => {{
         if let Some(way) = $job.way().filter(|way| !$peer::WAYS.contains(way)) {

@@ -10,17 +10,16 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use omniqueue::backends::{
-    InMemoryBackend, InMemoryConsumer, InMemoryProducer, RabbitMqBackend, RabbitMqConfig, RabbitMqProducer,
-};
+use omniqueue::backends::{InMemoryBackend, InMemoryProducer, RabbitMqBackend, RabbitMqConfig, RabbitMqProducer};
 use omniqueue::{Delivery, QueueConsumer};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
+use crate::common::PREFETCH;
 use crate::common::cases::Peer;
 use crate::common::change::{Change, Load};
 use crate::common::job::{Case, Job};
 use crate::common::tally::Tally;
-use crate::common::{Loop, PREFETCH};
 
 pub const VERSION: &str = "omniqueue 0.3.0";
 
@@ -31,7 +30,7 @@ pub const WAYS: [&str; 0] = [];
 const ASKING: Duration = Duration::from_secs(1);
 
 async fn handle_all(mut consumer: impl QueueConsumer, tally: Tally) {
-    loop {
+    while !tally.is_done() {
         let deliveries = consumer.receive_all(usize::from(PREFETCH), ASKING).await.expect("deliveries");
         tally.gate().await;
         for delivery in &deliveries {
@@ -43,26 +42,19 @@ async fn handle_all(mut consumer: impl QueueConsumer, tally: Tally) {
     }
 }
 
-/// Its two halves are made together.
-pub struct Memory(Mutex<(Option<InMemoryProducer>, Option<InMemoryConsumer>)>);
-
-impl Memory {
-    async fn pair() -> (InMemoryProducer, InMemoryConsumer) {
-        InMemoryBackend::builder().build_pair().await.expect("a queue")
-    }
-}
+/// Both halves are made together, with the receiver; the other one waits here.
+pub struct Memory(Mutex<Option<InMemoryProducer>>);
 
 impl Peer for Memory {
     type Sender = InMemoryProducer;
-    type Receiver = Loop;
+    type Receiver = JoinHandle<()>;
 
     fn new(_: &Job) -> Self {
-        Self(Mutex::new((None, None)))
+        Self(Mutex::new(None))
     }
 
-    /// Comes after [`Self::receiver`].
     async fn sender(&self) -> InMemoryProducer {
-        self.0.lock().await.0.take().expect("made with the receiver")
+        self.0.lock().await.take().expect("made with the receiver")
     }
 
     async fn send_all(sender: &InMemoryProducer, load: Load) {
@@ -75,14 +67,14 @@ impl Peer for Memory {
         sender.send_serde_json(change).await.expect("sent");
     }
 
-    async fn receiver(&self, tally: Tally) -> Loop {
-        let (producer, consumer) = Self::pair().await;
-        self.0.lock().await.0 = Some(producer);
-        Loop::start(handle_all(consumer, tally))
+    async fn receiver(&self, tally: Tally) -> JoinHandle<()> {
+        let (producer, consumer) = InMemoryBackend::builder().build_pair().await.expect("a queue");
+        *self.0.lock().await = Some(producer);
+        tokio::spawn(handle_all(consumer, tally))
     }
 
-    async fn close(receiver: Loop) {
-        receiver.end().await;
+    async fn close(handling: JoinHandle<()>) {
+        handling.await.expect("no panic");
     }
 }
 
@@ -90,7 +82,7 @@ pub struct Rabbit(RabbitMqConfig);
 
 impl Peer for Rabbit {
     type Sender = RabbitMqProducer;
-    type Receiver = Loop;
+    type Receiver = JoinHandle<()>;
 
     fn refuses(job: &Job) -> Option<String> {
         (job.case == Case::Publish).then(|| "it does not know confirms".to_owned())
@@ -131,12 +123,12 @@ impl Peer for Rabbit {
         sender.send_serde_json(change).await.expect("sent");
     }
 
-    async fn receiver(&self, tally: Tally) -> Loop {
+    async fn receiver(&self, tally: Tally) -> JoinHandle<()> {
         let consumer = RabbitMqBackend::builder(self.0.clone()).build_consumer().await.expect("a consumer");
-        Loop::start(handle_all(consumer, tally))
+        tokio::spawn(handle_all(consumer, tally))
     }
 
-    async fn close(receiver: Loop) {
-        receiver.end().await;
+    async fn close(handling: JoinHandle<()>) {
+        handling.await.expect("no panic");
     }
 }

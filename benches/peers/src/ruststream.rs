@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use ruststream::memory::{MemoryBroker, MemoryPublisher};
 use ruststream::prelude::*;
 use ruststream::runtime::{BrokerScope, Identity};
-use ruststream::{Broker, HeaderMap};
+use ruststream::{Broker, HeaderMap, Str};
 use ruststream_lapin::{ConfirmsPublish, ConfirmsPublisher, ConnectedLapinBroker, LapinBroker};
 use ruststream_rdkafka::{
     Commit, ConnectedKafkaBroker, KafkaBroker, KafkaPublish, KafkaPublisher, KafkaTopic, PARTITION_KEY_HEADER,
@@ -202,7 +202,7 @@ impl Peer for Kafka {
 
     async fn send((publisher, place, _): &Self::Sender, change: &Change) {
         let mut headers = HeaderMap::new();
-        headers.insert(PARTITION_KEY_HEADER, change.key.clone());
+        headers.insert(Str::from_static(PARTITION_KEY_HEADER), change.key.clone());
         publisher.message(change).to(place.as_str()).with_headers(headers).publish().await.expect("confirmed");
     }
 

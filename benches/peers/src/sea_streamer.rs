@@ -17,12 +17,13 @@ use sea_streamer::kafka::{
 use sea_streamer::{
     Buffer, Consumer, ConsumerGroup, ConsumerMode, ConsumerOptions, Message, StreamKey, Streamer, StreamerUri,
 };
+use tokio::task::JoinHandle;
 
 use crate::common::cases::Peer;
 use crate::common::change::{Change, Load};
 use crate::common::job::Job;
 use crate::common::tally::Tally;
-use crate::common::{Loop, WINDOW, kafka};
+use crate::common::{WINDOW, kafka};
 
 pub const VERSION: &str = "sea-streamer 1.0.0-rc.2";
 
@@ -49,7 +50,7 @@ fn send(producer: &KafkaProducer, place: &str, change: &Change) -> SendFuture {
 
 impl Peer for Kafka {
     type Sender = (KafkaProducer, String);
-    type Receiver = Loop;
+    type Receiver = JoinHandle<()>;
 
     fn new(job: &Job) -> Self {
         Self(job.clone())
@@ -81,7 +82,7 @@ impl Peer for Kafka {
         confirmed(send(producer, place, change)).await;
     }
 
-    async fn receiver(&self, tally: Tally) -> Loop {
+    async fn receiver(&self, tally: Tally) -> JoinHandle<()> {
         let mut options = KafkaConsumerOptions::new(ConsumerMode::LoadBalanced);
         options.set_consumer_group(ConsumerGroup::new(&self.0.place)).expect("a group");
         options.set_auto_offset_reset(AutoOffsetReset::Earliest).set_enable_auto_offset_store(false);
@@ -89,11 +90,11 @@ impl Peer for Kafka {
             options.add_custom_option(name, value);
         }
         let consumer = self.streamer().await.create_consumer(&[self.key()], options).await.expect("a consumer");
-        Loop::start(handle_all(consumer, tally))
+        tokio::spawn(handle_all(consumer, tally))
     }
 
-    async fn close(receiver: Loop) {
-        receiver.end().await;
+    async fn close(handling: JoinHandle<()>) {
+        handling.await.expect("no panic");
     }
 }
 
@@ -102,7 +103,7 @@ async fn confirmed(receipt: SendFuture) {
 }
 
 async fn handle_all(mut consumer: KafkaConsumer, tally: Tally) {
-    loop {
+    while !tally.is_done() {
         let message = consumer.next().await.expect("a message");
         tally.take(&serde_json::from_slice(message.message().as_bytes()).expect("it is a change"));
         let handled = message.identifier();

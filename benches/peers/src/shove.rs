@@ -1,7 +1,8 @@
 //! shove: topics that are types, with handlers and retries.
 //!
-//! Guarantees, all its defaults. RabbitMQ: confirms are awaited, messages are persistent, each delivery is acknowledged by itself and in order.
-//! Kafka: `acks=all`, idempotent; what handlers have completed is committed every 500 ms. In memory nothing outlives the process.
+//! Guarantees, all its defaults. RabbitMQ: confirms are awaited, messages are persistent, each delivery is acknowledged by itself and in order,
+//! and a batch with one frame. Kafka: `acks=all`, idempotent; what handlers have completed is committed every 500 ms, and a batch before the
+//! next one. In memory nothing outlives the process.
 //!
 //! Settings. The prefetch is set (10 by default); handlers of what was fetched run at once (its default). A topic has neither hold queues nor dead
 //! letters, so that its queue is the plain one that all read; in memory it has room for all messages (10,000 by default). Only a sequenced topic has keys, and only as many at once as it has shards, so
@@ -23,12 +24,14 @@ use shove::{
     RabbitMq, TopologyBuilder, define_topic,
 };
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::common::cases::Peer;
 use crate::common::change::{Change, Load};
 use crate::common::job::{self, Job};
 use crate::common::tally::Tally;
-use crate::common::{LARGE, Loop, PREFETCH, WINDOW, at_once};
+use crate::common::{LARGE, PREFETCH, WINDOW, at_once};
 
 pub const VERSION: &str = "shove 0.16.0";
 
@@ -41,6 +44,12 @@ const BATCHES: usize = 10;
 static PLACE: OnceLock<String> = OnceLock::new();
 
 define_topic!(Changed, Change, TopologyBuilder::new(PLACE.get().expect("set at the start").as_str()).build());
+
+/// How long what is under way may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What stops it, and what then ends.
+type Handling = (CancellationToken, JoinHandle<()>);
 
 #[derive(Clone)]
 struct Take(Tally);
@@ -86,7 +95,7 @@ macro_rules! peer {
 
         impl Peer for $name {
             type Sender = Publisher<$marker>;
-            type Receiver = Loop;
+            type Receiver = Handling;
 
             fn refuses(job: &Job) -> Option<String> {
                 let is_too_large = job.broker == job::Broker::Kafka && job.size > LARGE;
@@ -111,24 +120,24 @@ macro_rules! peer {
                 sender.publish::<Changed>(change).await.expect("confirmed");
             }
 
-            async fn receiver(&self, tally: Tally) -> Loop {
-                let broker = self.broker().await;
+            async fn receiver(&self, tally: Tally) -> Handling {
+                let (broker, stop) = (self.broker().await, CancellationToken::new());
                 if self.job.way() == Some("batch") {
-                    let consumer = broker.batch_consumer();
-                    let options = BatchConsumerOptions::new();
-                    let run =
-                        async move { consumer.run::<Changed, _>(Take(tally), (), options).await.expect("it runs") };
-                    return Loop::start(run);
+                    let (consumer, options) = (broker.batch_consumer(), BatchConsumerOptions::new());
+                    let options = options.with_shutdown(stop.clone());
+                    let run = async move { consumer.run::<Changed, _>(Take(tally), (), options).await };
+                    return (stop, tokio::spawn(async { run.await.expect("it ran") }));
                 }
                 let mut supervisor = broker.consumer_supervisor();
                 let options = ConsumerOptions::<$marker>::new().with_prefetch_count(PREFETCH);
                 supervisor.register::<Changed, _>(Take(tally), options).expect("registered");
-                let run = supervisor.run_until_timeout(std::future::pending(), Duration::ZERO);
-                Loop::start(async move { eprintln!("it has stopped: {:?}", run.await) })
+                let run = supervisor.run_until_timeout(stop.clone().cancelled_owned(), PATIENCE);
+                (stop, tokio::spawn(async { assert!(run.await.is_clean(), "it ran") }))
             }
 
-            async fn close(receiver: Loop) {
-                receiver.end().await;
+            async fn close((stop, handling): Handling) {
+                stop.cancel();
+                handling.await.expect("no panic");
             }
         }
     };

@@ -54,9 +54,13 @@ pub async fn run<P: Peer>(job: Job) -> Outcome {
     }
     prepare(&job).await;
     let measured = job.clone();
-    let outcome = tokio::spawn(async move { measure::<P>(&measured).await }).await;
+    let task = tokio::spawn(async move { measure::<P>(&measured).await });
+    let outcome = tokio::select! {
+        outcome = task => outcome.map_err(|_| watchdog::FAILED),
+        code = watchdog::trouble() => Err(code),
+    };
     remove(&job).await;
-    outcome.expect("it is measured")
+    outcome.unwrap_or_else(|code| std::process::exit(code))
 }
 
 fn impossible(job: &Job) -> Option<String> {

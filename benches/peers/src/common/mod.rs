@@ -13,7 +13,6 @@ pub mod watchdog;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::task::JoinHandle;
 
 /// How many messages may be unconfirmed.
 pub const WINDOW: usize = 1000;
@@ -42,18 +41,4 @@ pub async fn at_once<T, F: Future<Output = ()>>(
         going.push(work(item));
     }
     while going.next().await.is_some() {}
-}
-
-/// A loop of the program's own, in a task.
-pub struct Loop(JoinHandle<()>);
-
-impl Loop {
-    pub fn start(run: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(run))
-    }
-
-    pub async fn end(self) {
-        self.0.abort();
-        let _: Result<_, _> = self.0.await;
-    }
 }

@@ -8,7 +8,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 use super::WINDOW;
 use super::change::Change;
-use super::job::Job;
+use super::job::{Case, Job};
 
 async fn connect(job: &Job) -> (Connection, Channel) {
     let connection = Connection::connect(&job.url, ConnectionProperties::default()).await.expect("a connection");
@@ -55,11 +55,13 @@ async fn confirmed(confirm: lapin::PublisherConfirm) {
     assert!(confirm.await.expect("an answer").is_ack(), "refused");
 }
 
+/// Deletes the queue, and tells what is still in it: a consumer was to settle everything.
 pub async fn remove(job: &Job) {
     let (connection, channel) = connect(job).await;
-    let deleted = channel.queue_delete(job.place.as_str().into(), QueueDeleteOptions::default()).await;
-    if let Err(cause) = deleted {
-        eprintln!("{} is left: {cause}", job.place);
+    match channel.queue_delete(job.place.as_str().into(), QueueDeleteOptions::default()).await {
+        Ok(left) if left > 0 && job.case != Case::Publish => eprintln!("{left} messages were not settled"),
+        Ok(_) => {}
+        Err(cause) => eprintln!("{} is left: {cause}", job.place),
     }
     close(connection).await;
 }

@@ -125,6 +125,11 @@ impl Tally {
         self.0.handled.load(Relaxed)
     }
 
+    /// Whether everything is handled; a loop ends then, with all of it settled.
+    pub fn is_done(&self) -> bool {
+        self.handled() >= self.0.last
+    }
+
     /// Waits for what comes before.
     pub async fn warm(&self) {
         self.0.news.notified().await;
