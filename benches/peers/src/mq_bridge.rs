@@ -23,8 +23,6 @@ use crate::common::job::Job;
 use crate::common::tally::Tally;
 use crate::common::{PREFETCH, WINDOW, at_once, kafka};
 
-pub const VERSION: &str = "mq-bridge 1.3.0";
-
 /// How else it can be used.
 pub const WAYS: [&str; 2] = ["observe", "parallel"];
 
@@ -87,8 +85,10 @@ impl Sender {
 
     async fn send_batch(&self, batch: &'static [Change]) {
         let messages = batch.iter().map(|change| self.message(change)).collect();
-        let sent = self.0.send_batch(messages).await.expect("sent");
-        assert!(matches!(sent, SentBatch::Ack), "not all confirmed: {sent:?}");
+        if let SentBatch::Partial { failed, .. } = self.0.send_batch(messages).await.expect("sent") {
+            let (_, cause) = failed.first().expect("a failure");
+            panic!("{} messages are not confirmed: {cause}", failed.len());
+        }
     }
 
     async fn send(&self, change: &Change) {

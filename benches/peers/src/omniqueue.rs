@@ -21,8 +21,6 @@ use crate::common::change::{Change, Load};
 use crate::common::job::{Case, Job};
 use crate::common::tally::Tally;
 
-pub const VERSION: &str = "omniqueue 0.3.0";
-
 /// It is used in one way.
 pub const WAYS: [&str; 0] = [];
 

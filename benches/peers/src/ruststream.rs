@@ -29,8 +29,6 @@ use crate::common::job::Job;
 use crate::common::tally::Tally;
 use crate::common::{PREFETCH, WINDOW, at_once, kafka};
 
-pub const VERSION: &str = "ruststream 0.7.7";
-
 /// How else it can be used.
 pub const WAYS: [&str; 2] = ["batch", "workers"];
 

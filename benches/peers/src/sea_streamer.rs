@@ -25,8 +25,6 @@ use crate::common::job::Job;
 use crate::common::tally::Tally;
 use crate::common::{WINDOW, kafka};
 
-pub const VERSION: &str = "sea-streamer 1.0.0-rc.2";
-
 /// It is used in one way.
 pub const WAYS: [&str; 0] = [];
 

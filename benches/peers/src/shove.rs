@@ -33,8 +33,6 @@ use crate::common::job::{self, Job};
 use crate::common::tally::Tally;
 use crate::common::{LARGE, PREFETCH, WINDOW, at_once};
 
-pub const VERSION: &str = "shove 0.16.0";
-
 /// How else it can be used.
 pub const WAYS: [&str; 1] = ["batch"];
 

@@ -26,6 +26,17 @@ pub enum Outcome {
     Unsupported(String),
 }
 
+/// The name of a peer with the version that is built.
+pub fn version(peer: &str) -> String {
+    format!("{peer} {}", locked(include_str!("../../Cargo.lock"), peer).unwrap_or("unknown"))
+}
+
+/// The version of a package in a lock file.
+fn locked<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
+    let (_, after) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    after.split('"').next()
+}
+
 /// The line, as JSON.
 pub fn line(job: &Job, version: &str, outcome: &Outcome, peak_kib: u64) -> String {
     let mut line = json!({
@@ -105,6 +116,19 @@ mod tests {
         assert_eq!(line["micros"], json!({ "p50": 500.0, "p99": 990.0, "p999": 999.0, "max": 1000.0 }));
         assert_eq!(line["rate"], json!(1000.0));
         assert_eq!(percentiles(vec![7500]), json!({ "p50": 7.5, "p99": 7.5, "p999": 7.5, "max": 7.5 }));
+    }
+
+    #[test]
+    fn a_version_is_that_of_the_lock_file() {
+        let lock =
+            "name = \"shove-x\"\nversion = \"1.0.0\"\n\nname = \"shove\"\nversion = \"0.16.0\"\nsource = \"x\"\n";
+        assert_eq!([locked(lock, "shove"), locked(lock, "omniqueue")], [Some("0.16.0"), None]);
+        assert!(
+            ["mq-bridge", "omniqueue", "ruststream", "sea-streamer", "shove"]
+                .map(version)
+                .iter()
+                .all(|told| !told.ends_with("unknown"))
+        );
     }
 
     #[test]
