@@ -36,7 +36,7 @@ pub mod layer {
 
 /// Looking at dead letters, and sending them back.
 pub mod dead_letters {
-    pub use crate::binder::DeadLetterEntry;
+    pub use crate::binder::{DeadLetterEntry, DeadLetterSource};
     pub use crate::runtime::{DeadLetters, Redrive, RedriveReport, Refused};
 }
 

@@ -117,7 +117,7 @@ async fn dead_letters_are_listed_with_what_went_wrong() {
     let listed = letters.list(1).await.expect("listed");
     let letter = &listed[0];
     assert_eq!((listed.len(), letters.count().await.expect("counted")), (1, 2));
-    assert_eq!((&*letter.destination, &*letter.group), ("orders", "g"));
+    assert_eq!((letter.destination(), letter.group()), ("orders", "g"));
     assert_eq!((letter.partition, letter.offset, letter.attempts, letter.redriven), (Some(0), Some(0), Some(2), 0));
     assert_eq!(letter.reason().as_deref(), Some("the handler failed: not yet"));
     assert_eq!((letter.key.as_deref(), letter.payload.as_deref()), (Some(&b"k"[..]), Some(&b"a"[..])));

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use binder_core::binder::{ATTEMPTS, DeadLetterDetails, DeadLetterEntry, REDRIVE_COUNT};
+use binder_core::binder::{ATTEMPTS, DeadLetterDetails, DeadLetterEntry, DeadLetterSource, REDRIVE_COUNT};
 use binder_core::{Error, ErrorKind, Result};
 use bytes::{BufMut, Bytes, BytesMut};
 use rdkafka::Timestamp;
@@ -80,8 +80,8 @@ impl Letter {
     }
 
     /// Tells people of the letter.
-    pub(crate) fn entry(self: &Arc<Self>, source: &Arc<str>, group: &Arc<str>) -> DeadLetterEntry {
-        let mut entry = DeadLetterEntry::new(Arc::clone(source), Arc::clone(group));
+    pub(crate) fn entry(self: &Arc<Self>, source: &DeadLetterSource) -> DeadLetterEntry {
+        let mut entry = DeadLetterEntry::new(source.clone());
         entry.key = self.key.clone().map(|range| self.bytes.slice(range));
         entry.payload = self.payload.clone().map(|range| self.bytes.slice(range));
         entry.attempts = self.told.attempts;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use binder_core::binder::{ConsumerBinding, DeadLetterEntry, DeadLetterPass, Disposal, Purpose};
+use binder_core::binder::{ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterSource, Disposal, Purpose};
 use binder_core::{Error, ErrorKind, Result};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -66,7 +66,7 @@ impl ProducerContext for Outcome {
 /// The dead letters of a group on one destination.
 #[derive(Clone, Debug)]
 struct Place {
-    source: Arc<str>,
+    source: DeadLetterSource,
     letters: String,
     /// Where they are sent back to.
     target: String,
@@ -190,8 +190,8 @@ impl Reading {
         Ok(resolved)
     }
 
-    fn entries(&self, group: &Arc<str>) -> Vec<DeadLetterEntry> {
-        self.taken.iter().map(|letter| letter.entry(&self.reader.place.source, group)).collect()
+    fn entries(&self) -> Vec<DeadLetterEntry> {
+        self.taken.iter().map(|letter| letter.entry(&self.reader.place.source)).collect()
     }
 }
 
@@ -393,7 +393,6 @@ fn open_producer(clients: &Clients, place: &Place) -> Result<BaseProducer<Outcom
 /// One way through.
 pub(crate) struct Pass {
     clients: Clients,
-    group: Arc<str>,
     purpose: Purpose,
     places: VecDeque<Place>,
     reading: Option<Reading>,
@@ -412,14 +411,14 @@ impl Pass {
         let group = binding.group.as_deref().unwrap_or_default();
         let all_groups = matches!(purpose, Purpose::Resolve { all_groups: true });
         let place = |source: &String| Place {
-            source: source.as_str().into(),
+            source: DeadLetterSource::new(source.as_str(), group),
             letters: dead_letter_topic(source, group),
             target: if all_groups { source.clone() } else { returned::redrive_topic(source, group) },
             purpose,
         };
         let places = binding.destinations.iter().map(place).collect();
         let clients = Clients { consumer, producer, link };
-        Self { clients, group: group.into(), purpose, places, reading: None, broken: false }
+        Self { clients, purpose, places, reading: None, broken: false }
     }
 
     /// Runs a call of the clients, which block, on a thread of its own.
@@ -469,10 +468,9 @@ impl DeadLetterPass for Pass {
                 return Ok(Vec::new());
             }
             let Some(reading) = self.reading.take() else { return Ok(Vec::new()) };
-            let group = Arc::clone(&self.group);
             let entries = self.with(reading, move |reading| {
                 reading.take(max)?;
-                Ok(reading.entries(&group))
+                Ok(reading.entries())
             });
             let entries = entries.await?;
             if !entries.is_empty() {
@@ -512,6 +510,6 @@ impl Drop for Pass {
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("group", &self.group).field("places", &self.places).finish_non_exhaustive()
+        f.debug_struct("Pass").field("places", &self.places).finish_non_exhaustive()
     }
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use binder_core::binder::{
-    ATTEMPTS, ConsumerBinding, DeadLetterDetails, DeadLetterEntry, DeadLetterPass, Disposal, Purpose, REDRIVE_COUNT,
+    ATTEMPTS, ConsumerBinding, DeadLetterDetails, DeadLetterEntry, DeadLetterPass, DeadLetterSource, Disposal, Purpose,
+    REDRIVE_COUNT,
 };
 use binder_core::message::Headers;
 use binder_core::{Error, ErrorKind, Result};
@@ -61,7 +62,7 @@ const MEMORY: usize = 16 * 1024 * 1024;
 /// The dead letters of a group on one destination.
 #[derive(Clone, Debug)]
 struct Place {
-    destination: Arc<str>,
+    source: DeadLetterSource,
     exchange: String,
     /// The group's queue; with partitions there is one for each, and its name begins so.
     queue: String,
@@ -87,7 +88,7 @@ impl Place {
         })
     }
 
-    fn source(&self, letter: &Delivery) -> String {
+    fn source_queue(&self, letter: &Delivery) -> String {
         self.partition(letter).map_or_else(|| self.queue.clone(), |index| names::partition(&self.queue, index))
     }
 }
@@ -272,7 +273,6 @@ async fn count(channel: &Channel, letters: &str) -> lapin::Result<u32> {
 pub(crate) struct Pass {
     link: Arc<Link>,
     courier: Courier,
-    group: Arc<str>,
     purpose: Purpose,
     places: VecDeque<Place>,
     reading: Option<Reading>,
@@ -292,7 +292,7 @@ impl Pass {
     ) -> Self {
         let group = binding.group.as_deref().unwrap_or_default();
         let place = |destination: &String| Place {
-            destination: destination.as_str().into(),
+            source: DeadLetterSource::new(destination.as_str(), group),
             exchange: format!("{}{destination}", settings.prefix),
             queue: names::queue(&settings.prefix, destination, group),
             partitioned: binding.properties.partitioned,
@@ -300,7 +300,6 @@ impl Pass {
         Self {
             link: Arc::clone(consume),
             courier: Courier::new(Arc::clone(publish)),
-            group: group.into(),
             purpose,
             places: binding.destinations.iter().map(place).collect(),
             reading: None,
@@ -398,7 +397,7 @@ impl Pass {
 
     fn entry(&self, place: &Place, letter: &Arc<Delivery>) -> DeadLetterEntry {
         let properties = &letter.properties;
-        let mut entry = DeadLetterEntry::new(Arc::clone(&place.destination), Arc::clone(&self.group));
+        let mut entry = DeadLetterEntry::new(place.source.clone());
         entry.partition = place.partition(letter);
         entry.timestamp = properties.timestamp().and_then(|sent| UNIX_EPOCH.checked_add(Duration::from_secs(sent)));
         entry.attempts = number(letter, ATTEMPTS);
@@ -461,7 +460,7 @@ impl Return<'_> {
             }
         }
         let exchange = text(letter, ORIGINAL_EXCHANGE).unwrap_or_else(|| place.exchange.clone());
-        let routing_key = text(letter, ORIGINAL_ROUTING_KEY).unwrap_or_else(|| place.destination.to_string());
+        let routing_key = text(letter, ORIGINAL_ROUTING_KEY).unwrap_or_else(|| place.source.destination().to_owned());
         let name = |text: &str| ShortString::try_new(text).unwrap_or_default();
         let (exchange, routing_key) = (name(&exchange), name(&routing_key));
         let redriven = number::<u32>(letter, REDRIVE_COUNT).unwrap_or(0);
@@ -470,7 +469,7 @@ impl Return<'_> {
             Route { exchange, key: routing_key }
         } else {
             returned::insert_origin(&mut table, &exchange, &routing_key);
-            Route { exchange: "".into(), key: place.source(letter).into() }
+            Route { exchange: "".into(), key: place.source_queue(letter).into() }
         };
         let properties = properties.with_headers(table).with_delivery_mode(2);
         let body = Bytes::copy_from_slice(&letter.data);
@@ -520,6 +519,6 @@ impl Drop for Pass {
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("group", &self.group).field("places", &self.places).finish_non_exhaustive()
+        f.debug_struct("Pass").field("places", &self.places).finish_non_exhaustive()
     }
 }

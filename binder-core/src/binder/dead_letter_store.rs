@@ -116,14 +116,32 @@ pub trait DeadLetterPass: fmt::Debug + Send {
     async fn close(self: Box<Self>) -> Result<()>;
 }
 
+/// Where dead letters come from: one for many of them, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DeadLetterSource(Arc<(Box<str>, Box<str>)>);
+
+impl DeadLetterSource {
+    /// Names the destination that messages were received from, and the group that failed.
+    pub fn new(destination: impl Into<Box<str>>, group: impl Into<Box<str>>) -> Self {
+        Self(Arc::new((destination.into(), group.into())))
+    }
+
+    /// Returns the destination.
+    pub fn destination(&self) -> &str {
+        &self.0.0
+    }
+
+    /// Returns the group.
+    pub fn group(&self) -> &str {
+        &self.0.1
+    }
+}
+
 /// A dead letter.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetterEntry {
-    /// The destination that the message was received from.
-    pub destination: Arc<str>,
-    /// The group that failed.
-    pub group: Arc<str>,
+    pub(crate) source: DeadLetterSource,
     /// The partition it came from, where the broker has partitions.
     pub partition: Option<u32>,
     /// The offset within the partition, where the broker has one.
@@ -158,6 +176,16 @@ impl DeadLetterEntry {
         self
     }
 
+    /// Returns the destination that the message was received from.
+    pub fn destination(&self) -> &str {
+        self.source.destination()
+    }
+
+    /// Returns the group that failed.
+    pub fn group(&self) -> &str {
+        self.source.group()
+    }
+
     /// Returns what went wrong, if the letter says so; read at each call.
     pub fn reason(&self) -> Option<String> {
         self.details.as_ref()?.reason()
@@ -169,10 +197,9 @@ impl DeadLetterEntry {
     }
 
     /// Creates an entry of which only the place is known.
-    pub fn new(destination: impl Into<Arc<str>>, group: impl Into<Arc<str>>) -> Self {
+    pub fn new(source: DeadLetterSource) -> Self {
         Self {
-            destination: destination.into(),
-            group: group.into(),
+            source,
             partition: None,
             offset: None,
             timestamp: None,

@@ -22,7 +22,8 @@ pub use contract::{
     Binder, BinderContext, BinderFactory, Capability, ConsumerBinding, Instance, ProducerBinding, Seek, SharedBinder,
 };
 pub use dead_letter_store::{
-    ATTEMPTS, DeadLetterDetails, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, Purpose, REDRIVE_COUNT,
+    ATTEMPTS, DeadLetterDetails, DeadLetterEntry, DeadLetterPass, DeadLetterSource, DeadLetterStore, Disposal, Purpose,
+    REDRIVE_COUNT,
 };
 pub use delay::{Delay, DelaySink, RETRY_ATTEMPT};
 pub use outgoing::{Envelope, Outgoing, OutgoingBatch};

@@ -17,7 +17,9 @@ use super::hub::Session;
 use super::partition::Partition;
 use super::stamp;
 use super::{MemoryBinder, returns};
-use crate::binder::{ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterStore, Disposal, LaneId, Purpose};
+use crate::binder::{
+    ConsumerBinding, DeadLetterEntry, DeadLetterPass, DeadLetterSource, DeadLetterStore, Disposal, LaneId, Purpose,
+};
 use crate::message::Headers;
 use crate::{Error, ErrorKind, Result};
 
@@ -39,13 +41,13 @@ impl DeadLetterStore for MemoryBinder {
         for source in &binding.destinations {
             let Some(letters) = session.hub.find(&dead_letter_destination(source, group)) else { continue };
             let target = if all_groups { source.clone() } else { returns::redrive_destination(source, group) };
-            let source: Arc<str> = source.as_str().into();
+            let source = DeadLetterSource::new(source.as_str(), group);
             for partition in letters.partitions() {
                 let mut log = partition.lock();
                 let position = session.hub.resolved(letters.name(), partition.index()).max(log.first());
                 places.push(Place {
                     letters: Arc::clone(&letters),
-                    source: Arc::clone(&source),
+                    source: source.clone(),
                     target: target.clone(),
                     partition: partition.index(),
                     position,
@@ -53,10 +55,8 @@ impl DeadLetterStore for MemoryBinder {
                 });
             }
         }
-        let (session, group) = (Arc::clone(session), group.into());
         Ok(Box::new(Pass {
-            session,
-            group,
+            session: Arc::clone(session),
             purpose,
             places,
             current: 0,
@@ -72,7 +72,7 @@ impl DeadLetterStore for MemoryBinder {
 #[derive(Debug)]
 struct Place {
     letters: Arc<Destination>,
-    source: Arc<str>,
+    source: DeadLetterSource,
     /// Where they are sent back to.
     target: String,
     partition: u32,
@@ -91,7 +91,6 @@ impl Place {
 #[derive(Debug)]
 struct Pass {
     session: Arc<Session>,
-    group: Arc<str>,
     purpose: Purpose,
     places: Vec<Place>,
     current: usize,
@@ -132,8 +131,7 @@ impl Pass {
     fn entry(&self, place: &Place, index: usize, told: &Told) -> DeadLetterEntry {
         let (item, segment, extra) = self.taken.get(index);
         DeadLetterEntry {
-            destination: Arc::clone(&place.source),
-            group: Arc::clone(&self.group),
+            source: place.source.clone(),
             partition: told.origin.partition,
             offset: told.origin.offset,
             timestamp: told.origin.timestamp.and_then(returns::time),

@@ -139,7 +139,7 @@ async fn dead_letters_are_listed_and_stay() {
     let (app, _) = application(&topic, "").await;
     assert_eq!((left(&app).await, left(&app).await.len()), (vec!["f0".to_owned(), "f1".to_owned()], 2));
     let letter = app.dead_letters("input").expect("on").list(1).await.expect("listed").remove(0);
-    assert_eq!((&*letter.destination, &*letter.group), (topic.as_str(), "g"));
+    assert_eq!((letter.destination(), letter.group()), (topic.as_str(), "g"));
     assert_eq!((letter.partition, letter.offset, letter.attempts, letter.redriven), (Some(0), Some(0), Some(1), 0));
     assert_eq!(letter.reason().as_deref(), Some("the handler failed: not yet"));
     let headers = letter.headers();

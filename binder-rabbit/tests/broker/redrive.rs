@@ -138,7 +138,7 @@ async fn dead_letters_are_listed_and_stay(broker: Broker) {
         assert_eq!(left(&app).await, ["f1", "f2"]);
     }
     let letter = letters.list(1).await.expect("listed").remove(0);
-    assert_eq!((&*letter.destination, &*letter.group), (destination.as_str(), "g"));
+    assert_eq!((letter.destination(), letter.group()), (destination.as_str(), "g"));
     assert_eq!((letter.attempts, letter.redriven, letter.key.as_deref()), (Some(1), 0, Some(&b"k"[..])));
     assert_eq!(letter.reason().as_deref(), Some("the handler failed: not yet"));
     assert_eq!(letter.headers().get("tenant"), Some(&HeaderValue::from("acme")));
