@@ -28,7 +28,6 @@ mod runner;
 mod seek;
 mod signal;
 mod slots;
-mod spread;
 mod state;
 mod supply;
 mod transaction;

@@ -76,7 +76,7 @@ pub(crate) struct Runner<F, Fut> {
 impl<F, Fut> Runner<F, Fut>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Send + Sync,
-    Fut: Future<Output = Verdict> + Send + 'static,
+    Fut: Future<Output = Verdict> + Send,
 {
     pub(crate) fn new(
         consumer: Box<dyn Consumer>,
@@ -294,7 +294,7 @@ fn take<F, Fut>(
     assigned: &mut Assigned,
 ) where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict> + Send + 'static,
+    Fut: Future<Output = Verdict>,
 {
     match received {
         Received::Batch(view) => work.accept(&*view),

@@ -1,5 +1,4 @@
-//! Running handlers: a fixed number of reusable places for futures, polled in one task. Those that compute for long are
-//! [spread](super::spread) over several.
+//! Running handlers: a fixed number of reusable places for futures, polled in one task.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +9,6 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
 
-use super::spread::Away;
 use crate::handler::{HandlerError, Verdict};
 
 /// Index of a place.
@@ -37,8 +35,6 @@ pub(crate) struct Slots<F> {
 /// A box for one future at a time, and what wakes it.
 struct Place<F> {
     future: Pin<Box<Option<F>>>,
-    /// A call in a task of its own, instead of the future.
-    away: Option<Away<F>>,
     waker: Waker,
     index: SlotIndex,
 }
@@ -46,7 +42,7 @@ struct Place<F> {
 impl<F> Place<F> {
     fn new(ready: &Arc<Ready>, index: SlotIndex) -> Self {
         let waker = Arc::new(SlotWaker { ready: Arc::clone(ready), index }).into();
-        Self { future: Box::pin(None), away: None, waker, index }
+        Self { future: Box::pin(None), waker, index }
     }
 }
 
@@ -72,7 +68,7 @@ impl Wake for SlotWaker {
     }
 }
 
-impl<F: Future<Output = Verdict> + Send + 'static> Slots<F> {
+impl<F: Future<Output = Verdict>> Slots<F> {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
         let words = (0..=limit / 64).map(|_| AtomicU64::new(0)).collect();
@@ -104,18 +100,6 @@ impl<F: Future<Output = Verdict> + Send + 'static> Slots<F> {
             }
             Poll::Pending => Started::Running(self.keep_next()),
         }
-    }
-
-    /// As [`start`](Self::start), but gives the future to a task of its own.
-    pub(crate) fn start_away(&mut self, future: F) -> Started {
-        self.next.future.as_mut().set(Some(future));
-        let index = self.keep_next();
-        if let Some(place) = self.running[index].as_mut() {
-            place.away = Some(Away::start(std::mem::replace(&mut place.future, Box::pin(None))));
-            // to be polled for the first time
-            place.waker.wake_by_ref();
-        }
-        Started::Running(index)
     }
 
     /// Drops a future whose first poll has panicked.
@@ -161,7 +145,6 @@ impl<F: Future<Output = Verdict> + Send + 'static> Slots<F> {
     pub(crate) fn cancel(&mut self, index: SlotIndex) {
         if let Some(mut place) = self.running.get_mut(index).and_then(Option::take) {
             place.future.as_mut().set(None);
-            place.away = None;
             self.spare.push(place);
         }
     }
@@ -179,16 +162,9 @@ impl<F: Future<Output = Verdict> + Send + 'static> Slots<F> {
 
 /// Polls the future of a place, which is empty afterwards if the future is ready.
 #[inline]
-fn poll<F: Future<Output = Verdict> + Send + 'static>(place: &mut Place<F>) -> Poll<Verdict> {
-    let mut context = Context::from_waker(&place.waker);
-    if let Some(away) = &mut place.away {
-        let polled = away.poll(&mut context);
-        if polled.is_ready() {
-            place.away = None;
-        }
-        return polled;
-    }
+fn poll<F: Future<Output = Verdict>>(place: &mut Place<F>) -> Poll<Verdict> {
     let Some(future) = place.future.as_mut().as_pin_mut() else { return Poll::Pending };
+    let mut context = Context::from_waker(&place.waker);
     let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
     let verdict = match polled {
         Ok(Poll::Pending) => return Poll::Pending,

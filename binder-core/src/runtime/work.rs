@@ -23,7 +23,6 @@ use super::lanes::{LaneIndex, LaneKey, LaneState, Lanes, Task, WaitId};
 use super::retry::RetryPolicy;
 use super::runner::BATCH;
 use super::slots::{SlotIndex, Slots, Started};
-use super::spread::{Spread, Where};
 use super::state::{BindingState, StateCell};
 use super::window::SettlementWindow;
 use crate::binder::{BatchView, Consumer, LaneId};
@@ -57,8 +56,6 @@ pub(crate) struct Work<F, Fut> {
     invoke: F,
     window: SettlementWindow,
     slots: Slots<Fut>,
-    /// Whether calls get tasks of their own; none if that is of no use.
-    spread: Option<Spread>,
     running: Vec<Option<Running>>,
     /// When the first of the running calls is late; looked at again then.
     first_late: Option<Instant>,
@@ -92,12 +89,11 @@ struct Running {
 impl<F, Fut> Work<F, Fut>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict> + Send + 'static,
+    Fut: Future<Output = Verdict>,
 {
     pub(crate) fn new(settings: Settings, invoke: F, exhausted: Exhausted, state: StateCell) -> Self {
         Self {
             slots: Slots::new(settings.concurrency),
-            spread: Spread::new(settings.concurrency),
             breaker: Breaker::new(&settings.breaker),
             reopen: Box::pin(tokio::time::sleep(Duration::ZERO)),
             rests: false,
@@ -270,8 +266,7 @@ where
         let end = if self.breaker.is_some() { first + 1 } else { end };
         let attempt = self.attempt_of(view, first);
         let mut delivery = DeliveryRef { view, index: first, attempt, channel: &self.settings.channel };
-        let (spread, slots) = (&mut self.spread, &mut self.slots);
-        let stopped = begin(spread, slots, &self.invoke, &mut delivery, end);
+        let stopped = start(&mut self.slots, &self.invoke, &mut delivery, end);
         let index = delivery.index;
         if index > first {
             self.window.pass(view.token(index - 1));
@@ -313,7 +308,7 @@ where
             let Some(task) = self.lanes.next_ready() else { return };
             let mut delivery =
                 DeliveryRef { view: &task.parcel, index: 0, attempt: task.attempt, channel: &self.settings.channel };
-            let stopped = begin(&mut self.spread, &mut self.slots, &self.invoke, &mut delivery, 1);
+            let stopped = start(&mut self.slots, &self.invoke, &mut delivery, 1);
             self.after_start(task, stopped.unwrap_or(Started::Done(Ok(()))));
         }
     }
@@ -596,68 +591,12 @@ pub(super) fn late(patience: Duration) -> Error {
 }
 
 /// Decodes deliveries and starts their handlers, one after the other, until one does not succeed at once or `end` is reached. `delivery` then
-/// stands at the one that did not, or at the end.
-#[inline]
-fn begin<F, Fut>(
-    spread: &mut Option<Spread>,
-    slots: &mut Slots<Fut>,
-    invoke: &F,
-    delivery: &mut DeliveryRef<'_>,
-    end: usize,
-) -> Option<Started>
-where
-    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict> + Send + 'static,
-{
-    match spread {
-        None => start(slots, invoke, delivery, end),
-        Some(spread) => begin_somewhere(spread, slots, invoke, delivery, end),
-    }
-}
-
-#[inline(never)]
-fn begin_somewhere<F, Fut>(
-    spread: &mut Spread,
-    slots: &mut Slots<Fut>,
-    invoke: &F,
-    delivery: &mut DeliveryRef<'_>,
-    end: usize,
-) -> Option<Started>
-where
-    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict> + Send + 'static,
-{
-    let first = delivery.index;
-    let (since, end) = match spread.begin(end - first) {
-        Where::Here(None) => return start(slots, invoke, delivery, end),
-        Where::Away => return Some(start_away(slots, invoke, delivery)),
-        Where::Here(Some(since)) => (since, end),
-        Where::OneHere(since) => (since, first + 1),
-    };
-    let stopped = start(slots, invoke, delivery, end);
-    spread.note(since, delivery.index - first + usize::from(stopped.is_some()));
-    stopped
-}
-
-/// Decodes a delivery and starts its handler in a task of its own.
-fn start_away<F, Fut>(slots: &mut Slots<Fut>, invoke: &F, delivery: &DeliveryRef<'_>) -> Started
-where
-    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict> + Send + 'static,
-{
-    match catch_unwind(AssertUnwindSafe(|| invoke(delivery))) {
-        Ok(Ok(future)) => slots.start_away(future),
-        Ok(Err(error)) => Started::Done(Err(HandlerError::from(error))),
-        Err(panic) => Started::Done(Err(HandlerError::from_panic(panic.as_ref()))),
-    }
-}
-
-/// As [`begin`], in place. A panic on the way is the failure of its delivery, as one in the handler is.
+/// stands at the one that did not, or at the end. A panic on the way is the failure of its delivery, as one in the handler is.
 #[inline]
 fn start<F, Fut>(slots: &mut Slots<Fut>, invoke: &F, delivery: &mut DeliveryRef<'_>, end: usize) -> Option<Started>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict> + Send + 'static,
+    Fut: Future<Output = Verdict>,
 {
     let mut run = || -> Result<Option<Started>, Error> {
         while delivery.index < end {

@@ -104,7 +104,7 @@ struct TransactionRunner<F, Fut> {
 impl<F, Fut> TransactionRunner<F, Fut>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Send + Sync,
-    Fut: Future<Output = Verdict> + Send + 'static,
+    Fut: Future<Output = Verdict> + Send,
 {
     async fn run(mut self) -> Result<()> {
         let mut deadline = None;
@@ -348,7 +348,7 @@ fn take<F, Fut>(
 ) -> Result<()>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict> + Send + 'static,
+    Fut: Future<Output = Verdict>,
 {
     match received {
         Received::Batch(view) => work.accept(&*view),
