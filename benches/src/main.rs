@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod change;
+mod field;
 mod gate;
 mod measure;
 mod memory;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         ["gate", path] => gate::main(path.as_ref(), false),
         ["gate", path, "--write"] => gate::main(path.as_ref(), true),
         ["memory", "behaviour"] => memory::behaviour(false),
+        ["measure", rest @ ..] => field::measure(rest),
         ["case", name, count] => match count.parse() {
             Ok(count) => memory::run_once(name, count),
             Err(_) => usage(),

@@ -12,10 +12,6 @@ use crate::ALLOCATOR;
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     pub time: Duration,
-    #[cfg_attr(
-        not(any(feature = "kafka", feature = "rabbit")),
-        expect(dead_code, reason = "one thread: its time is its CPU")
-    )]
     pub cpu: Cpu,
     /// By Rust code; a C library's own are not seen.
     pub allocations: usize,
