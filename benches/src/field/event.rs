@@ -161,7 +161,9 @@ mod tests {
     #[tokio::test]
     async fn a_paced_source_gives_each_message_its_number() {
         let (to, due) = tokio::sync::mpsc::unbounded_channel();
-        [0, 1, 1_000_000].map(|number| to.send(number).expect("open"));
+        for number in [0, 1, 1_000_000] {
+            to.send(number).expect("open");
+        }
         drop(to);
         let source = Source::Paced { events: events(130).expect("they can be"), due };
         let numbers: Vec<_> = source.map(|event| event.number()).collect().await;

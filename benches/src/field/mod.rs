@@ -1,14 +1,26 @@
 //! The field: the library, bare clients and other libraries, measured by one protocol, each run in a process of its own.
 
+mod charts;
 mod event;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
+mod memory;
 mod ours;
+mod plan;
 mod player;
 mod progress;
 mod protocol;
 #[cfg(feature = "rabbit")]
 mod rabbit;
+mod render;
+mod results;
 mod sink;
+mod tables;
+mod turns;
+
+pub use self::render::main as render;
+pub use self::turns::main;
 
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +30,10 @@ use self::protocol::{Broker, Case, Line, Task};
 
 /// Measures one case once and prints the line.
 pub fn measure(words: &[&str]) -> ExitCode {
-    let task = match Task::parse(words) {
+    let known = |task: Task| {
+        if plan::OWN.contains(&task.who.as_str()) { Ok(task) } else { Err(format!("nobody is called {}", task.who)) }
+    };
+    let task = match Task::parse(words).and_then(known) {
         Ok(task) => task,
         Err(cause) => {
             eprintln!("benches measure: {cause}");
@@ -43,17 +58,27 @@ pub fn measure(words: &[&str]) -> ExitCode {
 }
 
 fn play(task: &Task) -> Result<Figures, String> {
+    let batch = task.who == "ours:batch";
+    let tuned = task.who == "tuned";
     match (task.broker, task.who.as_str()) {
+        (Broker::Memory, "ours" | "ours:batch") => run(memory::Ours::new(task, batch), task),
+        (Broker::Memory, "raw" | "tuned") => run(memory::Raw::new(task, tuned), task),
         #[cfg(feature = "rabbit")]
-        (Broker::Rabbit, "ours") => run(rabbit::Ours::new(url("RABBIT_URL"), destination(), false), task),
+        (Broker::Rabbit, "ours" | "ours:batch") => {
+            run(rabbit::Ours::new(url("RABBIT_URL"), destination(), batch), task)
+        }
         #[cfg(feature = "rabbit")]
-        (Broker::Rabbit, "batch") => run(rabbit::Ours::new(url("RABBIT_URL"), destination(), true), task),
-        #[cfg(feature = "rabbit")]
-        (Broker::Rabbit, "raw") => run(rabbit::Raw::new(url("RABBIT_URL"), destination(), false), task),
-        #[cfg(feature = "rabbit")]
-        (Broker::Rabbit, "tuned") => run(rabbit::Raw::new(url("RABBIT_URL"), destination(), true), task),
-        (_, who @ ("ours" | "batch" | "raw" | "tuned")) => Err(format!("{who} is not built in")),
-        (_, who) => Err(format!("nobody is called {who}")),
+        (Broker::Rabbit, "raw" | "tuned") => run(rabbit::Raw::new(url("RABBIT_URL"), destination(), tuned), task),
+        #[cfg(feature = "kafka")]
+        (Broker::Kafka, "ours" | "ours:batch") => {
+            run(kafka::Ours::new(url("KAFKA_URL"), destination(), task, batch), task)
+        }
+        #[cfg(feature = "kafka")]
+        (Broker::Kafka, "raw" | "tuned") => run(kafka::Raw::new(url("KAFKA_URL"), destination(), task, tuned), task),
+        #[cfg(not(all(feature = "kafka", feature = "rabbit")))]
+        (broker, _) => Err(format!("built without {}", protocol::word(broker))),
+        #[cfg(all(feature = "kafka", feature = "rabbit"))]
+        (_, who) => unreachable!("{who} was checked"),
     }
 }
 
@@ -85,7 +110,7 @@ fn destination() -> String {
 }
 
 fn version(task: &Task) -> String {
-    let is_ours = ["ours", "batch"].contains(&task.who.as_str());
+    let is_ours = ["ours", "ours:batch"].contains(&task.who.as_str());
     let package = match (task.broker, is_ours) {
         (Broker::Memory, true) => "binder-core",
         (Broker::Rabbit, true) => "binder-rabbit",

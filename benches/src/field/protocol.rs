@@ -139,13 +139,15 @@ pub struct Line {
     /// Why it can't be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,
+    /// Why there is no answer; a program does not say that itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 impl Line {
     /// The head of the answer.
     pub fn new(task: &Task, version: String) -> Self {
         let Task { who, broker, case, settings, messages, size, rate } = task.clone();
-        let (seconds, cpu_micros, allocations, peak_kib, micros, unsupported) = (None, None, None, None, None, None);
         Self {
             who,
             version,
@@ -155,12 +157,13 @@ impl Line {
             messages,
             size,
             rate,
-            seconds,
-            cpu_micros,
-            allocations,
-            peak_kib,
-            micros,
-            unsupported,
+            seconds: None,
+            cpu_micros: None,
+            allocations: None,
+            peak_kib: None,
+            micros: None,
+            unsupported: None,
+            failed: None,
         }
     }
 
