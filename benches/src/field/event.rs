@@ -1,9 +1,7 @@
 //! The message of the field: a JSON object of any size.
 
-use std::borrow::Cow;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -61,7 +59,7 @@ impl Event {
             key: id.clone(),
             action: "UPDATE".to_owned(),
             organization_id: id,
-            correlation_id: correlation(number),
+            correlation_id: format!("{:08x}-7d3a-4c15-8e42-{number:012x}", number % 1000 * 7919),
             text: "x".repeat(fill),
             t: String::new(),
         })
@@ -73,32 +71,31 @@ impl Event {
     }
 }
 
-fn correlation(number: usize) -> String {
-    format!("{:08x}-7d3a-4c15-8e42-{number:012x}", number % 1000 * 7919)
-}
-
-/// A thousand messages of a size; of large ones so many as there is [`ROOM`] for. Of one size in a process.
+/// A thousand messages of a size; of large ones so many as there is [`ROOM`] for.
 pub fn events(size: usize) -> Result<&'static [Event], String> {
-    static EVENTS: OnceLock<Vec<Event>> = OnceLock::new();
-    let count = (ROOM / size.max(1)).clamp(8, 1000);
-    let made = (0..count).map(|number| Event::new(number, size)).collect::<Result<Vec<_>, _>>()?;
-    Ok(EVENTS.get_or_init(|| made))
+    numbered((ROOM / size.max(1)).clamp(8, 1000), size)
 }
 
-/// A message to send: one of [`events`], or one of its own.
-pub struct Next(Cow<'static, Event>);
+/// So many messages, all different. They live as long as the process, which measures once.
+pub fn numbered(count: usize, size: usize) -> Result<&'static [Event], String> {
+    let made = (0..count).map(|number| Event::new(number, size)).collect::<Result<Vec<_>, _>>()?;
+    Ok(made.leak())
+}
+
+/// A message to send.
+pub struct Next(&'static Event);
 
 impl Deref for Next {
     type Target = Event;
 
     fn deref(&self) -> &Event {
-        &self.0
+        self.0
     }
 }
 
 /// Messages to send.
 pub enum Source {
-    /// So many as fast as they are taken.
+    /// So many as fast as they are taken, over and over.
     Ready { events: &'static [Event], next: usize, end: usize },
     /// Each when its number comes, which it carries.
     Paced { events: &'static [Event], due: UnboundedReceiver<usize> },
@@ -113,20 +110,19 @@ impl Source {
 impl Stream for Source {
     type Item = Next;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Next>> {
         match self.get_mut() {
             Self::Ready { next, end, .. } if next == end => Poll::Ready(None),
             Self::Ready { events, next, .. } => {
                 let number = *next;
                 *next += 1;
                 progress::note(number);
-                Poll::Ready(Some(Next(Cow::Borrowed(&events[number % events.len()]))))
+                Poll::Ready(Some(Next(&events[number % events.len()])))
             }
             Self::Paced { events, due } => due.poll_recv(context).map(|number| {
                 let number = number?;
                 progress::note(number);
-                let event = &events[number % events.len()];
-                Some(Next(Cow::Owned(Event { correlation_id: correlation(number), ..event.clone() })))
+                Some(Next(&events[number]))
             }),
         }
     }
@@ -161,12 +157,12 @@ mod tests {
     #[tokio::test]
     async fn a_paced_source_gives_each_message_its_number() {
         let (to, due) = tokio::sync::mpsc::unbounded_channel();
-        for number in [0, 1, 1_000_000] {
+        for number in [0, 1, 1_234] {
             to.send(number).expect("open");
         }
         drop(to);
-        let source = Source::Paced { events: events(130).expect("they can be"), due };
+        let source = Source::Paced { events: numbered(1_235, 130).expect("they can be"), due };
         let numbers: Vec<_> = source.map(|event| event.number()).collect().await;
-        assert_eq!(numbers, [Some(0), Some(1), Some(1_000_000)]);
+        assert_eq!(numbers, [Some(0), Some(1), Some(1_234)]);
     }
 }

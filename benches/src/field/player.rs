@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::event::{Event, Source, WHOLE, events};
+use super::event::{Event, Source, WHOLE, events, numbered};
 use super::latency::{Micros, Schedule};
 use super::protocol::{Case, Task};
 use super::sink::Sink;
@@ -66,7 +66,11 @@ pub async fn measure<P: Player>(player: P, task: Task) -> Result<Figures, String
     if task.case == Case::Latency && task.size < WHOLE {
         return Err(format!("a message of less than {WHOLE} bytes has no number"));
     }
-    let events = events(task.size)?;
+    let events = match task.case {
+        // each tells its number
+        Case::Latency => numbered(task.messages, task.size)?,
+        _ => events(task.size)?,
+    };
     if task.case == Case::First && !player.keeps() {
         return Ok(first_of_all(&player, events).await);
     }

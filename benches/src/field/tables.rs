@@ -126,9 +126,14 @@ impl Field<'_> {
             self.latency(&mut text, settings, &of);
             self.first(&mut text, settings, &of);
         }
-        let sizes = groups.into_iter().filter(|group| [Case::Publish, Case::Consume].contains(&group.case));
-        let sizes: Vec<Group> = sizes.filter(|group| self.is_of_sizes(*group)).collect();
-        self.sizes(&mut text, &sizes);
+        let is_side = |group: &Group| [Case::Publish, Case::Consume].contains(&group.case);
+        let is_size = |group: &&Group| is_side(group) && self.is_of_sizes(**group);
+        if let Some(settings) = groups.iter().find(is_size).map(|group| group.settings) {
+            let of = groups.iter().filter(|group| is_side(group) && group.settings == settings);
+            let mut sizes: Vec<Group> = of.copied().collect();
+            sizes.sort_by_key(|group| (group.case == Case::Consume, group.size));
+            self.sizes(&mut text, &sizes);
+        }
         self.missing(&mut text);
         text
     }
@@ -159,7 +164,7 @@ impl Field<'_> {
                     text,
                     [
                         format!("`{who}`"),
-                        show(rate, |rate| format!("{rate:.0}")),
+                        show(rate, shown),
                         show(self.ratio(*group, who, Line::per_second), two),
                         show(cpu, two),
                         show(self.ratio(*group, who, |line| line.cpu_micros), two),
@@ -215,7 +220,7 @@ impl Field<'_> {
                     word(group.case),
                     group.size.to_string(),
                     group.messages.to_string(),
-                    show(self.figure(*group, "ours", Line::per_second), |rate| format!("{rate:.0}")),
+                    show(self.figure(*group, "ours", Line::per_second), shown),
                     show(self.ratio(*group, "ours", Line::per_second), two),
                     show(self.figure(*group, "ours", |line| line.cpu_micros), two),
                     show(self.ratio(*group, "ours", |line| line.cpu_micros), two),
@@ -294,6 +299,17 @@ fn middle(spread: Option<Spread>, digits: fn(f64) -> String) -> String {
     spread.map_or_else(String::new, |spread| digits(spread.middle))
 }
 
+/// A figure with three digits that count.
+pub fn shown(figure: f64) -> String {
+    match figure {
+        figure if figure >= 1e6 => format!("{:.2} M", figure / 1e6),
+        figure if figure >= 1e5 => format!("{:.0} k", figure / 1e3),
+        figure if figure >= 1e4 => format!("{:.1} k", figure / 1e3),
+        figure if figure >= 100.0 => format!("{figure:.0}"),
+        figure => format!("{figure:.2}"),
+    }
+}
+
 fn two(figure: f64) -> String {
     format!("{figure:.2}")
 }
@@ -354,9 +370,10 @@ pub mod tests {
 
     #[test]
     fn who_is_ours_stands_first() {
-        let results = measured();
+        let mut results = measured();
+        results.push(1, line("mq-bridge kafka publish --messages 1000 --size 130", 1.0));
         let field = Field(&results);
-        assert_eq!(field.who(field.groups()[0]), ["ours", "raw", "tuned"]);
+        assert_eq!(field.who(field.groups()[0]), ["ours", "raw", "tuned", "mq-bridge"]);
     }
 
     #[test]
@@ -365,5 +382,10 @@ pub mod tests {
         let field = Field(&results);
         let cases: Vec<Case> = charted(&field).iter().map(|group| group.case).collect();
         assert_eq!(cases, [Case::Publish, Case::Latency]);
+    }
+    #[test]
+    fn three_digits_are_shown() {
+        let figures = [0.5, 123.4, 12_345.0, 123_456.0, 2_345_678.0];
+        assert_eq!(figures.map(shown), ["0.50", "123", "12.3 k", "123 k", "2.35 M"]);
     }
 }
