@@ -15,9 +15,10 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::event::{Event, Source};
-use super::ours::{GROUP, Receiver, Sender, Service};
+use super::ours::{GROUP, Sender};
 use super::player::{Consumer, Player, Producer, WINDOW};
 use super::protocol::{Case, Settings, Task};
+use super::service::{Receiver, Service};
 use super::sink::Sink;
 use crate::kafka::{Bare, Counting, Flying, PARTITIONS, headers};
 use crate::twins::Twin;

@@ -15,6 +15,8 @@ mod protocol;
 mod rabbit;
 mod render;
 mod results;
+#[cfg(any(feature = "kafka", feature = "rabbit"))]
+mod service;
 mod sink;
 mod tables;
 mod turns;
@@ -23,7 +25,6 @@ pub use self::render::main as render;
 pub use self::turns::main;
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::player::{Figures, Player};
 use self::protocol::{Broker, Case, Line, Task};
@@ -94,6 +95,7 @@ where
     runtime.block_on(async { tokio::spawn(player::measure(player, task)).await.expect("no panic") })
 }
 
+#[cfg(any(feature = "kafka", feature = "rabbit"))]
 fn url(variable: &str) -> String {
     let url = std::env::var(variable).unwrap_or_default();
     if url.trim().is_empty() {
@@ -104,7 +106,9 @@ fn url(variable: &str) -> String {
 }
 
 /// A name that nobody else has.
+#[cfg(any(feature = "kafka", feature = "rabbit"))]
 fn destination() -> String {
+    use std::time::{SystemTime, UNIX_EPOCH};
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
     format!("field-{since}")
 }

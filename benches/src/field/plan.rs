@@ -92,8 +92,8 @@ const SIZES: [usize; 5] = [10, 100, 10 * KIB, 100 * KIB, MIB];
 fn counts(broker: Broker) -> Counts {
     match broker {
         Broker::Memory => Counts { small: 1_000_000, sizes: [500_000, 500_000, 50_000, 5_000, 500] },
-        Broker::Rabbit => Counts { small: 20_000, sizes: [20_000, 20_000, 5_000, 1_000, 200] },
-        Broker::Kafka => Counts { small: 200_000, sizes: [100_000, 100_000, 20_000, 2_000, 200] },
+        Broker::Rabbit => Counts { small: 20_000, sizes: [20_000, 20_000, 5_000, 2_000, 300] },
+        Broker::Kafka => Counts { small: 200_000, sizes: [100_000, 100_000, 20_000, 2_000, 300] },
     }
 }
 

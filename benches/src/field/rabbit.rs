@@ -16,8 +16,9 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::event::{Event, Source};
-use super::ours::{GROUP, Receiver, Sender, Service};
+use super::ours::{GROUP, Sender};
 use super::player::{Consumer, Player, Producer, WINDOW};
+use super::service::{Receiver, Service};
 use super::sink::Sink;
 use crate::rabbit::{Bare, acknowledge, check, close, properties, publish};
 use crate::twins::Twin;

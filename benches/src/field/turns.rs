@@ -132,13 +132,14 @@ fn rate(step: &Step, results: &Results) -> Option<f64> {
 
 /// One step: a round that does not count, unless it is only to be seen that all works, and those that do.
 fn play(wish: &Wish, step: &Step, rate: Option<f64>, results: &mut Results) {
-    let mut players: Vec<&Entry> = wish.players.iter().filter(|player| step.asks(&player.who)).collect();
+    let mut players: Vec<Asked<'_>> =
+        wish.players.iter().filter(|player| step.asks(&player.who)).map(Asked::new).collect();
     let first = usize::from(wish.quick);
     for round in first..=wish.rounds {
-        let mut out = Vec::new();
         for index in by_turns(round, players.len()) {
+            let player = &mut players[index];
             let task = Task {
-                who: players[index].who.clone(),
+                who: player.entry.who.clone(),
                 broker: wish.broker,
                 case: step.case,
                 settings: step.settings,
@@ -146,22 +147,35 @@ fn play(wish: &Wish, step: &Step, rate: Option<f64>, results: &mut Results) {
                 size: step.size,
                 rate,
             };
-            let line = ask(players[index].program.as_deref(), &task);
+            let line = ask(player.entry.program.as_deref(), &task);
             eprintln!("round {round}: {}", serde_json::to_string(&line).expect("it is JSON"));
-            let is_out = line.unsupported.is_some() || line.failed.is_some();
-            if is_out {
-                out.push(index);
-            }
-            // why somebody can't is said once, and who fails is not asked again
-            if round > 0 || is_out {
+            let has_figures = player.note(&line);
+            // that somebody can't is said even if it shows in the round that does not count
+            if round > 0 || !has_figures {
                 results.push(round, line);
             }
         }
-        let mut index = 0;
-        players.retain(|_| {
-            index += 1;
-            !out.contains(&(index - 1))
-        });
+        players.retain(|player| !player.is_out);
+    }
+}
+
+/// Somebody who is asked, and whether that is worth it.
+struct Asked<'a> {
+    entry: &'a Entry,
+    failed: usize,
+    is_out: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn new(entry: &'a Entry) -> Self {
+        Self { entry, failed: 0, is_out: false }
+    }
+
+    /// Notes an answer: who can't is not asked again, nor is who has failed twice. Returns whether it has figures.
+    fn note(&mut self, line: &Line) -> bool {
+        self.failed += usize::from(line.failed.is_some());
+        self.is_out = line.unsupported.is_some() || self.failed > 1;
+        line.unsupported.is_none() && line.failed.is_none()
     }
 }
 
@@ -177,16 +191,23 @@ fn ask(program: Option<&Path>, task: &Task) -> Line {
         Err(cause) => return failed(cause),
     };
     if !status.success() {
-        let last = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-        return failed(format!("{status}: {last}"));
+        return failed(format!("{status}: {}", reason(&errors)));
     }
     Line::parse(&text).unwrap_or_else(failed)
+}
+
+/// What a program said last, without what a panic says of itself.
+fn reason(errors: &str) -> &str {
+    let mut lines = errors.lines().rev().map(str::trim);
+    lines.find(|line| !line.is_empty() && !line.starts_with("note: ")).unwrap_or("it said nothing")
 }
 
 /// Runs a program to its end, or ends it.
 fn output(program: &Path, task: &Task) -> Result<(String, String, std::process::ExitStatus), String> {
     let mut command = Command::new(program);
     command.arg("measure").args(task.words()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // a reason in one line
+    command.env("RUST_BACKTRACE", "0");
     let mut child = command.spawn().map_err(|cause| format!("{} does not start: {cause}", word_of(program)))?;
     let text = all(child.stdout.take().expect("it is piped"));
     let errors = all(child.stderr.take().expect("it is piped"));
@@ -263,5 +284,25 @@ mod tests {
         assert!(line.failed.is_some_and(|why| why.contains("in measure x kafka both --messages 9")));
         let line = ask(Some(Path::new("nobody/has/this")), &task);
         assert!(line.failed.is_some_and(|why| why.starts_with("this does not start: ")));
+    }
+    #[test]
+    fn a_reason_is_what_was_said_last() {
+        let panic = "thread 'main' panicked at x.rs:1:1:\nno broker\nnote: run with `RUST_BACKTRACE=1`\n\n";
+        assert_eq!([panic, " \n"].map(reason), ["no broker", "it said nothing"]);
+    }
+
+    #[test]
+    fn who_fails_once_is_asked_again() {
+        let entry = Entry { who: "x".to_owned(), program: None };
+        let answer = |failed: bool, unsupported: bool| Line {
+            failed: failed.then(String::new),
+            unsupported: unsupported.then(String::new),
+            ..line("raw kafka both --messages 9 --size 130", 1.0)
+        };
+        let mut asked = Asked::new(&entry);
+        assert!(asked.note(&answer(false, false)) && !asked.note(&answer(true, false)) && !asked.is_out);
+        assert!(!asked.note(&answer(true, false)) && asked.is_out);
+        let mut asked = Asked::new(&entry);
+        assert!(!asked.note(&answer(false, true)) && asked.is_out);
     }
 }
