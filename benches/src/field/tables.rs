@@ -250,7 +250,9 @@ impl Field<'_> {
             return;
         }
         rows.sort();
-        text.push_str("\nWhat could not be measured, or has failed in a round:\n\n| who | case | why |\n|---|---|---|\n");
+        text.push_str(
+            "\nWhat could not be measured, or has failed in a round:\n\n| who | case | why |\n|---|---|---|\n",
+        );
         rows.into_iter().for_each(|cells| row(text, cells));
     }
 
