@@ -26,7 +26,7 @@ use crate::tally::Tally;
 use crate::twins::{Plan, Twin, Twins, Wish};
 
 const PLAN: Plan = Plan { messages: 50_000, rounds: 15, letters: 200_000 };
-const PARTITIONS: u32 = 2;
+pub const PARTITIONS: u32 = 2;
 const TYPES: &str = "{\"contentType\":\"java.lang.String\"}";
 
 /// Compares on the broker at `url`.
@@ -42,12 +42,12 @@ pub fn main(url: &str, wish: &Wish) -> ExitCode {
     Twins { ours: &ours, bare: &Bare { url: url.to_owned() }, is_log: true }.run(PLAN, wish)
 }
 
-struct Bare {
-    url: String,
+pub struct Bare {
+    pub url: String,
 }
 
 impl Bare {
-    fn config(&self) -> ClientConfig {
+    pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.url)
@@ -69,29 +69,37 @@ impl Bare {
     }
 }
 
-/// Made once, as the binder does.
-fn headers() -> OwnedHeaders {
-    OwnedHeaders::new_with_capacity(2)
-        .insert(Header { key: "contentType", value: Some("application/json") })
-        .insert(Header { key: "spring_json_header_types", value: Some(TYPES) })
+/// Made once, as the binder does; the types of headers are for readers in Java.
+pub fn headers(with_types: bool) -> OwnedHeaders {
+    let headers = OwnedHeaders::new_with_capacity(2);
+    let headers = headers.insert(Header { key: "contentType", value: Some("application/json") });
+    if !with_types {
+        return headers;
+    }
+    headers.insert(Header { key: "spring_json_header_types", value: Some(TYPES) })
 }
 
 /// How many messages are on their way, and who waits for room.
 #[derive(Default)]
-struct Flying {
+pub struct Flying {
     count: AtomicUsize,
     news: Notify,
 }
 
 impl Flying {
-    async fn wait_below(&self, limit: usize) {
+    /// One more.
+    pub fn begin(&self) {
+        self.count.fetch_add(1, SeqCst);
+    }
+
+    pub async fn wait_below(&self, limit: usize) {
         while self.count.load(SeqCst) >= limit {
             self.news.notified().await;
         }
     }
 }
 
-struct Counting(Arc<Flying>);
+pub struct Counting(pub Arc<Flying>);
 
 impl ClientContext for Counting {}
 
@@ -109,10 +117,10 @@ impl ProducerContext for Counting {
 }
 
 async fn lean(client: &ThreadedProducer<Counting>, flying: &Flying, topic: &str, count: usize) {
-    let (headers, mut bytes) = (headers(), Vec::new());
+    let (headers, mut bytes) = (headers(true), Vec::new());
     for change in changes(count) {
         flying.wait_below(WINDOW).await;
-        flying.count.fetch_add(1, SeqCst);
+        flying.begin();
         bytes.clear();
         serde_json::to_writer(&mut bytes, change).expect("it is JSON");
         let record = BaseRecord::with_opaque_to(topic, 0).payload(&bytes).key(&change.organization_id);
@@ -122,7 +130,7 @@ async fn lean(client: &ThreadedProducer<Counting>, flying: &Flying, topic: &str,
 }
 
 async fn each(client: &FutureProducer, topic: &str, count: usize) {
-    let headers = headers();
+    let headers = headers(true);
     let sends = stream::iter(changes(count)).map(async |change| {
         let bytes = serde_json::to_vec(change).expect("it is JSON");
         let record = FutureRecord::to(topic).payload(&bytes).key(&change.organization_id);

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod change;
+mod field;
 mod gate;
 mod measure;
 mod memory;
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
         ["gate", path] => gate::main(path.as_ref(), false),
         ["gate", path, "--write"] => gate::main(path.as_ref(), true),
         ["memory", "behaviour"] => memory::behaviour(false),
+        ["measure", rest @ ..] => field::measure(rest),
+        ["field", rest @ ..] => field::main(rest),
+        ["render", rest @ ..] => field::render(rest),
         ["case", name, count] => match count.parse() {
             Ok(count) => memory::run_once(name, count),
             Err(_) => usage(),
@@ -82,7 +86,7 @@ fn built_without(feature: &str) -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [memory | kafka | rabbit] behaviour\n       benches gate BASELINE [--write]"
+        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [memory | kafka | rabbit] behaviour\n       benches gate BASELINE [--write]\n       benches measure WHO BROKER CASE --messages N --size B [--rate R] [--settings defaults|equal]\n       benches field BROKER [--quick] [--rounds N] [--peers PROGRAM[=WHO,...]]...\n       benches render [--check]"
     );
     ExitCode::from(2)
 }

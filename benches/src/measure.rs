@@ -12,10 +12,6 @@ use crate::ALLOCATOR;
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     pub time: Duration,
-    #[cfg_attr(
-        not(any(feature = "kafka", feature = "rabbit")),
-        expect(dead_code, reason = "one thread: its time is its CPU")
-    )]
     pub cpu: Cpu,
     /// By Rust code; a C library's own are not seen.
     pub allocations: usize,
@@ -89,6 +85,17 @@ pub fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
     (figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
 }
 
+/// The load of the machine; Linux only, `unknown` elsewhere.
+pub fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown").to_owned()
+}
+
+/// The runs of a round: forwards, then backwards, so that nobody always goes first.
+pub fn by_turns(round: usize, count: usize) -> Vec<usize> {
+    if round.is_multiple_of(2) { (0..count).collect() } else { (0..count).rev().collect() }
+}
+
 /// Counts instructions for each message with callgrind: two runs of different length, so that what happens once cancels out.
 ///
 /// `None` if valgrind is not there or fails.
@@ -113,4 +120,14 @@ fn callgrind(case: &str, count: u64) -> Option<u64> {
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text.lines().find(|line| line.contains("Collected :"))?;
     line.rsplit(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_alternate_in_direction() {
+        assert_eq!([by_turns(0, 3), by_turns(1, 3)], [vec![0, 1, 2], vec![2, 1, 0]]);
+    }
 }

@@ -40,12 +40,12 @@ pub fn main(url: &str, wish: &Wish) -> ExitCode {
     Twins { ours: &ours, bare: &Bare { url: url.to_owned() }, is_log: false }.run(PLAN, wish)
 }
 
-struct Bare {
-    url: String,
+pub struct Bare {
+    pub url: String,
 }
 
 impl Bare {
-    async fn connect(&self) -> (Connection, Channel) {
+    pub async fn connect(&self) -> (Connection, Channel) {
         let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.expect("a connection");
         let channel = connection.create_channel().await.expect("a channel");
         (connection, channel)
@@ -59,15 +59,15 @@ impl Bare {
 }
 
 /// Nothing that was measured hangs on it.
-async fn close(connection: Connection) {
+pub async fn close(connection: Connection) {
     if let Err(cause) = connection.close(200, "done".into()).await {
         eprintln!("not closed: {cause}");
     }
 }
 
-fn properties(change: &Change) -> BasicProperties {
+pub fn properties(key: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
-    headers.insert("messageKey".into(), AMQPValue::LongString(change.organization_id.as_str().into()));
+    headers.insert("messageKey".into(), AMQPValue::LongString(key.into()));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     BasicProperties::default()
         .with_content_type("application/json".into())
@@ -79,13 +79,13 @@ fn properties(change: &Change) -> BasicProperties {
 }
 
 /// Publishes and waits for the confirm.
-async fn publish(channel: &Channel, destination: &str, bytes: &[u8], properties: BasicProperties) -> Confirmation {
+pub async fn publish(channel: &Channel, destination: &str, bytes: &[u8], properties: BasicProperties) -> Confirmation {
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let published = channel.basic_publish(destination.into(), destination.into(), options, bytes, properties).await;
     published.expect("published").await.expect("an answer")
 }
 
-fn check(confirmation: Confirmation) {
+pub fn check(confirmation: Confirmation) {
     assert!(confirmation.is_ack(), "refused");
     assert!(confirmation.take_message().is_none(), "no queue takes it");
 }
@@ -93,7 +93,7 @@ fn check(confirmation: Confirmation) {
 async fn each(channel: &Channel, destination: &str, count: usize) {
     let sends = stream::iter(changes(count)).map(async |change| {
         let bytes = serde_json::to_vec(change).expect("it is JSON");
-        publish(channel, destination, &bytes, properties(change)).await
+        publish(channel, destination, &bytes, properties(&change.organization_id)).await
     });
     sends.buffer_unordered(WINDOW).for_each(async |confirmation| check(confirmation)).await;
 }
@@ -106,7 +106,8 @@ async fn lean(channel: &Channel, destination: &str, count: usize) {
             check(waiting.pop_front().expect("a full window").await);
         }
         let bytes = serde_json::to_vec(change).expect("it is JSON");
-        let mut sent = async move { publish(channel, destination, &bytes, properties(change)).await }.boxed();
+        let mut sent =
+            async move { publish(channel, destination, &bytes, properties(&change.organization_id)).await }.boxed();
         match sent.poll_unpin(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(confirmation) => check(confirmation),
             Poll::Pending => waiting.push_back(sent),
@@ -117,7 +118,7 @@ async fn lean(channel: &Channel, destination: &str, count: usize) {
     }
 }
 
-async fn acknowledge(channel: &Channel, tag: u64) {
+pub async fn acknowledge(channel: &Channel, tag: u64) {
     channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.expect("acknowledged");
 }
 

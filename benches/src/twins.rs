@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::WINDOW;
 use crate::behaviour;
-use crate::measure::{Cost, median};
+use crate::measure::{Cost, by_turns, load, median};
 use crate::ours::Ours;
 
 /// The group that reads where one is enough.
@@ -202,16 +202,6 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or("unknown").to_owned()
-}
-
-/// The runs of a round: forwards, then backwards, so that nobody always goes first.
-fn by_turns(round: usize, count: usize) -> Vec<usize> {
-    if round.is_multiple_of(2) { (0..count).collect() } else { (0..count).rev().collect() }
-}
-
 /// A row of the table.
 struct Pair {
     case: String,
@@ -273,10 +263,5 @@ mod tests {
         let ratio = "1.00 (0.50–2.00)";
         let figures = "25 k, 20.00 (10.00), 3.00";
         assert_eq!(row, format!("| x | {figures} | {figures} | {ratio} | {ratio} | 2.00 | {ratio} |"));
-    }
-
-    #[test]
-    fn rounds_alternate_in_direction() {
-        assert_eq!([by_turns(0, 3), by_turns(1, 3)], [vec![0, 1, 2], vec![2, 1, 0]]);
     }
 }

@@ -28,29 +28,45 @@ pub(crate) enum What {
     Size,
 }
 
+/// How a broker is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum How {
+    /// Everybody by turns, each in a process of its own, into benches/results
+    Field,
+}
+
 /// Runs `cargo xtask bench`.
-pub(crate) fn main(project: &Project, what: What, quick: bool, write: bool, install: bool) -> Result<()> {
+pub(crate) fn main(
+    project: &Project,
+    what: What,
+    how: Option<How>,
+    quick: bool,
+    write: bool,
+    install: bool,
+) -> Result<()> {
     if write && what != What::Gate {
         return Err(Failure::setup("only `bench gate` has something to write"));
     }
     match what {
-        What::Memory => table(project, Binder::Memory, quick, install),
-        What::Rabbit => table(project, Binder::Rabbit, quick, install),
-        What::Kafka => table(project, Binder::Kafka, quick, install),
+        What::Memory => table(project, Binder::Memory, how, quick, install),
+        What::Rabbit => table(project, Binder::Rabbit, how, quick, install),
+        What::Kafka => table(project, Binder::Kafka, how, quick, install),
+        What::Gate if how.is_some() => Err(Failure::setup("the gate has no field")),
         What::Gate => gate(project, write, install),
         What::Size => size(project),
     }
 }
 
 /// Measures and prints tables.
-fn table(project: &Project, binder: Binder, quick: bool, install: bool) -> Result<()> {
+fn table(project: &Project, binder: Binder, how: Option<How>, quick: bool, install: bool) -> Result<()> {
     let broker: Vec<Kind> = binder.broker().into_iter().collect();
     brokers::check(project, &broker, install)?;
     // The broker has the machine for itself only when nothing is compiled any more.
     run::run_ok(&mut cargo(project, "build", binder), "bench: the build")?;
     let fleet = Fleet::up(project, &broker, None, false)?;
     let mut command = cargo(project, "run", binder);
-    fleet.tell(&mut command).args(["--", binder.name()]).args(quick.then_some("--quick"));
+    let field = how.map(|How::Field| "field");
+    fleet.tell(&mut command).arg("--").args(field).arg(binder.name()).args(quick.then_some("--quick"));
     let status = run::run(&mut command)?;
     if status.success() {
         return Ok(());

@@ -71,6 +71,9 @@ enum Action {
         /// What is measured
         #[arg(value_enum, default_value_t)]
         what: bench::What,
+        /// Another way to measure than a table of ours and the bare client
+        #[arg(value_enum)]
+        how: Option<bench::How>,
         /// Only see that it works: one round with few messages
         #[arg(long)]
         quick: bool,
@@ -114,7 +117,9 @@ fn run(action: &Action) -> Result<()> {
         Action::Demo { binder, instances, install } => demo::main(project, *binder, *instances, *install),
         Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
         Action::Conformance { install } => conformance::main(project, *install),
-        Action::Bench { what, quick, write, install } => bench::main(project, *what, *quick, *write, *install),
+        Action::Bench { what, how, quick, write, install } => {
+            bench::main(project, *what, *how, *quick, *write, *install)
+        }
         Action::Soak { binder, rest, install } => soak::main(project, *binder, rest, *install),
     }
 }
