@@ -51,7 +51,9 @@ pub(crate) fn main(
         What::Memory => table(project, Binder::Memory, how, quick, install),
         What::Rabbit => table(project, Binder::Rabbit, how, quick, install),
         What::Kafka => table(project, Binder::Kafka, how, quick, install),
-        What::Gate if how.is_some() => Err(Failure::setup("the gate has no field")),
+        What::Gate | What::Size if how.is_some() => {
+            Err(Failure::setup("only what carries messages has a field: memory, rabbit, kafka"))
+        }
         What::Gate => gate(project, write, install),
         What::Size => size(project),
     }
@@ -104,7 +106,11 @@ fn size(project: &Project) -> Result<()> {
     let program = target.join("release").join(format!("hello{}", env::consts::EXE_SUFFIX));
     let bytes = fs::metadata(&program).context(format!("cannot read {}", program.display()))?.len();
     let tree = hello("tree").args(["--edges", "normal", "--prefix", "none", "--package", "binder-core"]).output();
-    let tree = String::from_utf8_lossy(&tree.context("cannot run cargo tree")?.stdout).into_owned();
+    let tree = tree.context("cannot run cargo tree")?;
+    if !tree.status.success() {
+        return Err(Failure::failed(format!("bench: cargo tree: {}", String::from_utf8_lossy(&tree.stderr))));
+    }
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
     println!("| what | figure | limit |");
     println!("|---|---|---|");
     println!("| release binary, stripped: MiB | {:.2} | 3 |", bytes as f64 / 1024.0 / 1024.0);

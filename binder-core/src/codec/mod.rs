@@ -1,7 +1,8 @@
 //! Between a payload and its bytes.
 //!
 //! Which codec is used says the content type: the message's own, else the binding's, else `application/json`. `String`, `Bytes` and
-//! `Vec<u8>` are sent and received as they are, whatever the content type says, as Spring Cloud Stream does.
+//! `Vec<u8>` are sent and received as they are, whatever the content type says, as Spring Cloud Stream does. A received `Bytes` may share
+//! memory with its neighbours, up to 64 KiB on the memory binder, which lives as long as it: copy what is small and kept for long.
 //!
 //! Every other type goes through serde: `application/json`; `text/plain` for one string, character, number, boolean or enum variant
 //! without data; `application/octet-stream` for bytes, a string or a sequence of `u8`; then [the codecs that were added](Codecs::with);
