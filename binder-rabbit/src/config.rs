@@ -199,7 +199,7 @@ pub enum ExchangeType {
 }
 
 /// Settings of an input: `bindings.<channel>.consumer.rabbit.*`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RabbitConsumerProperties {
@@ -211,6 +211,11 @@ pub struct RabbitConsumerProperties {
     pub binding_routing_key: Option<String>,
     /// What is read, a queue or, without a group, a stream. Default: `simple`, a queue.
     pub container_type: ContainerType,
+    /// How long what is settled may wait for more to be acknowledged with it. A quarter of `prefetch` is acknowledged at once, as is all when the
+    /// input is stopped, or when handlers wait for what the broker may not send before. With 0 nothing waits but for what is there to be handled.
+    /// Default: 20 ms.
+    #[serde(with = "humantime_serde")]
+    pub ack_interval: Duration,
     /// How many partitions a partitioned destination has; instance `i` takes each partition `p` with `p % instance-count = i`.
     /// Default: one for each instance.
     pub partitions: Option<u32>,
@@ -236,6 +241,29 @@ pub struct RabbitConsumerProperties {
     pub overflow_behavior: Option<OverflowBehavior>,
     /// Whether messages are kept on disk rather than in memory; RabbitMQ from 3.12 on always does. Not on quorum queues. Default: false.
     pub lazy: bool,
+}
+
+impl Default for RabbitConsumerProperties {
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            exchange_type: ExchangeType::Topic,
+            binding_routing_key: None,
+            container_type: ContainerType::default(),
+            ack_interval: Duration::from_millis(20),
+            partitions: None,
+            quorum: Quorum::default(),
+            dlq_quorum: Quorum::default(),
+            single_active_consumer: false,
+            max_priority: None,
+            ttl: None,
+            expires: None,
+            max_length: None,
+            max_length_bytes: None,
+            overflow_behavior: None,
+            lazy: false,
+        }
+    }
 }
 
 /// Whether a message outlives a restart of the broker.

@@ -14,7 +14,7 @@ use binder_core::config::{HeaderMode, Start};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::backoff::Backoff;
 use crate::config::RabbitConsumerProperties;
@@ -47,6 +47,7 @@ pub(crate) struct RabbitConsumer {
     paused: Arc<AtomicBool>,
     /// Runs while a pause is young.
     grace: Option<Pin<Box<Sleep>>>,
+    acknowledging: Acknowledging,
     ids: LaneIds,
     dead_letters: Option<Arc<DeadLetters>>,
     /// Resolves when the broker falls silent, or is heard again.
@@ -72,6 +73,12 @@ struct Seat {
     reading: Arc<Reading>,
     backoff: Backoff,
     state: Seated,
+}
+
+impl Seat {
+    fn is_untold(&self) -> bool {
+        matches!(&self.state, Seated::Reading(lane) if lane.is_untold())
+    }
 }
 
 enum Seated {
@@ -110,6 +117,7 @@ impl RabbitConsumer {
                 link: Arc::clone(consume),
                 plan,
                 prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
+                concurrency: properties.concurrency,
                 with_headers: properties.header_mode == HeaderMode::Headers,
                 position: is_stream.then(|| Arc::new(Position::new(properties.start.unwrap_or(Start::Latest)))),
             });
@@ -133,6 +141,7 @@ impl RabbitConsumer {
             assigned,
             paused: Arc::new(AtomicBool::new(false)),
             grace: None,
+            acknowledging: Acknowledging::every(settings.ack_interval),
             ids,
             dead_letters,
             hearing: hearing(consume.silent()),
@@ -147,6 +156,9 @@ impl RabbitConsumer {
         }
         if let Some(assigned) = self.take_assigned() {
             return Poll::Ready(Ok(Received::Assigned(assigned)));
+        }
+        if self.acknowledging.poll(context, self.seats.iter().any(Seat::is_untold)).is_ready() {
+            self.lanes().for_each(Lane::flush);
         }
         let count = self.seats.len();
         for step in 0..count {
@@ -164,8 +176,15 @@ impl RabbitConsumer {
         }
         self.poll_grace(context);
         self.poll_hearing(context);
-        self.flush();
+        self.acknowledge_in_the_idle();
         Poll::Pending
+    }
+
+    /// Acknowledges what would be waited for: where the broker brings no more before. Told of each message at once, a consumer that is faster than
+    /// its broker would cost it more than the delivery.
+    fn acknowledge_in_the_idle(&mut self) {
+        let all = self.acknowledging.interval.is_zero();
+        self.lanes().filter(|lane| all || lane.is_starved()).for_each(Lane::flush);
     }
 
     fn take_assigned(&mut self) -> Option<Vec<Assignment>> {
@@ -285,9 +304,34 @@ impl RabbitConsumer {
             _ => None,
         })
     }
+}
 
-    fn flush(&mut self) {
-        self.lanes().for_each(Lane::flush);
+/// When the broker is told what is settled: so long after the first that it was not told of. Those that come later do not prolong it.
+struct Acknowledging {
+    /// Zero if it is told as soon as there is nothing else to do.
+    interval: Duration,
+    due: Pin<Box<Sleep>>,
+    runs: bool,
+}
+
+impl Acknowledging {
+    fn every(interval: Duration) -> Self {
+        Self { interval, due: Box::pin(sleep(interval)), runs: false }
+    }
+
+    /// Starts if something is untold; ready when it is time.
+    fn poll(&mut self, context: &mut Context<'_>, is_untold: bool) -> Poll<()> {
+        if !is_untold || self.interval.is_zero() {
+            self.runs = false;
+            return Poll::Pending;
+        }
+        if !self.runs {
+            self.due.as_mut().reset(Instant::now() + self.interval);
+            self.runs = true;
+        }
+        let due = self.due.as_mut().poll(context);
+        self.runs = due.is_pending();
+        due
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Reading {
     pub(crate) link: Arc<Link>,
     pub(crate) plan: QueuePlan,
     pub(crate) prefetch: u16,
+    /// How many deliveries may be handled at once.
+    pub(crate) concurrency: u32,
     pub(crate) with_headers: bool,
     /// Where the reader of a stream goes on.
     pub(crate) position: Option<Arc<Position>>,
@@ -62,6 +64,8 @@ pub(crate) struct Lane {
     settled: u64,
     acked: u64,
     ack_every: u64,
+    prefetch: u64,
+    concurrency: u64,
 }
 
 enum Intake {
@@ -98,7 +102,7 @@ impl Reading {
             is_stream: self.position.is_some(),
         });
         let queue = declared.name;
-        let ack_every = u64::from(self.prefetch / 4).max(1);
+        let prefetch = u64::from(self.prefetch);
         Ok(Lane {
             id,
             origin,
@@ -117,7 +121,9 @@ impl Reading {
             received: 0,
             settled: 0,
             acked: 0,
-            ack_every,
+            ack_every: (prefetch / 4).max(1),
+            prefetch,
+            concurrency: self.concurrency.into(),
         })
     }
 }
@@ -269,10 +275,20 @@ impl Lane {
         Ok(())
     }
 
+    /// Whether something is settled that the broker does not know.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.settled > self.acked
+    }
+
+    /// Whether the broker brings nothing more before it is told, while handlers could do more than they have.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.received - self.acked >= self.prefetch && self.received - self.settled < self.concurrency
+    }
+
     /// Tells the broker what is settled. Does not wait: frames keep their order, so that a close comes after it. The tag that is named is
     /// always one that was handed out and not acknowledged yet; the broker closes the channel on any other.
     pub(crate) fn flush(&mut self) {
-        if self.settled > self.acked && self.channel.status().connected() {
+        if self.is_untold() && self.channel.status().connected() {
             let _ = start(self.channel.basic_ack(self.settled, BasicAckOptions { multiple: true }));
             self.acked = self.settled;
         }
@@ -336,7 +352,7 @@ impl Lane {
 
     /// Tells the broker what is settled and leaves; the rest goes back to the queue.
     pub(crate) async fn close(mut self) -> Result<()> {
-        let untold = self.settled > self.acked;
+        let untold = self.is_untold();
         self.flush();
         match self.channel.close(200, "closed".into()).await {
             Ok(()) => Ok(()),

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use binder_core::binder::{Binder, LaneId, Outgoing, Received};
+use binder_core::binder::{Binder, ConsumerBinding, LaneId, Outgoing, Received};
 use binder_core::config::ConsumerProperties;
 use lapin::options::QueueDeleteOptions;
+use serde_json::json;
+use tokio::time::{sleep, timeout};
 
 use crate::support::*;
 
@@ -21,6 +23,12 @@ pub(crate) fn cases() -> Vec<Case> {
         settling_never_acknowledges_what_is_unfinished,
         what_is_settled_apart_does_not_come_again,
         settled_deliveries_are_acknowledged_in_the_idle,
+        what_is_settled_waits_for_more_for_its_interval,
+        a_quarter_of_what_may_be_unsettled_waits_for_nothing,
+        what_is_settled_later_does_not_prolong_the_wait,
+        no_interval_is_no_wait,
+        handlers_that_have_nothing_more_to_do_wait_for_no_interval,
+        a_queue_that_always_has_something_does_not_prolong_the_wait_of_another,
         prefetch_bounds_what_is_unsettled,
         what_is_unsettled_at_close_comes_again,
         what_is_unsettled_at_a_drop_comes_again,
@@ -212,6 +220,113 @@ async fn settled_deliveries_are_acknowledged_in_the_idle(broker: Broker) {
     pump(&mut *consumer, WHILE).await;
     drop(consumer);
     broker.raw().await.wait_for(&format!("{destination}.g"), |seen| seen == Some((0, 0))).await;
+}
+
+/// An interval that no test outlasts.
+const FOR_EVER: &str = "1h";
+
+fn acknowledging(destination: &str, interval: &str) -> ConsumerBinding {
+    input_with(destination, Some("g"), json!({ "ack-interval": interval }))
+}
+
+/// Returns how many messages were not acknowledged when their consumer was dropped.
+async fn come_back(broker: &Broker, queue: &str) -> u32 {
+    let raw = broker.raw().await;
+    raw.wait_for(queue, |seen| seen.is_some_and(|(_, consumers)| consumers == 0)).await;
+    // the channel is closed after its consumer
+    sleep(WHILE).await;
+    raw.look(queue).await.expect("it is there").0
+}
+
+async fn what_is_settled_waits_for_more_for_its_interval(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("interval");
+    let mut consumer = consumer_of(&binder, &acknowledging(&destination, FOR_EVER)).await;
+    let producer = producer(&binder, &destination).await;
+    send(&*producer, "x").await.expect("sent");
+    let received = receive(&mut *consumer, 1).await;
+    settle(&mut *consumer, &received[0]);
+    pump(&mut *consumer, WHILE).await;
+    drop(consumer);
+    assert_eq!(come_back(&broker, &format!("{destination}.g")).await, 1);
+}
+
+async fn a_quarter_of_what_may_be_unsettled_waits_for_nothing(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("quarter");
+    let mut input = acknowledging(&destination, FOR_EVER);
+    input.properties.prefetch = Some(8);
+    let mut consumer = consumer_of(&binder, &input).await;
+    let producer = producer(&binder, &destination).await;
+    assert!(send_all(&*producer, &numbers(3)).await.iter().all(Result::is_ok));
+    for parcel in receive(&mut *consumer, 3).await {
+        settle(&mut *consumer, &parcel);
+    }
+    pump(&mut *consumer, WHILE).await;
+    drop(consumer);
+    // two are a quarter
+    assert_eq!(come_back(&broker, &format!("{destination}.g")).await, 1);
+}
+
+async fn what_is_settled_later_does_not_prolong_the_wait(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("prolong");
+    let mut consumer = consumer_of(&binder, &acknowledging(&destination, "100ms")).await;
+    let producer = producer(&binder, &destination).await;
+    let sent = numbers(30);
+    assert!(send_all(&*producer, &sent).await.iter().all(Result::is_ok));
+    for parcel in receive(&mut *consumer, sent.len()).await {
+        settle(&mut *consumer, &parcel);
+        pump(&mut *consumer, Duration::from_millis(10)).await;
+    }
+    drop(consumer);
+    assert!(come_back(&broker, &format!("{destination}.g")).await < 30);
+}
+
+async fn no_interval_is_no_wait(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("at-once");
+    let mut consumer = consumer_of(&binder, &acknowledging(&destination, "0s")).await;
+    let producer = producer(&binder, &destination).await;
+    send(&*producer, "x").await.expect("sent");
+    let received = receive(&mut *consumer, 1).await;
+    settle(&mut *consumer, &received[0]);
+    assert!(consumer.try_recv_many(1).expect("it lives").is_none());
+    drop(consumer);
+    assert_eq!(come_back(&broker, &format!("{destination}.g")).await, 0);
+}
+
+async fn handlers_that_have_nothing_more_to_do_wait_for_no_interval(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("starved");
+    let mut input = acknowledging(&destination, FOR_EVER);
+    (input.properties.prefetch, input.properties.concurrency) = (Some(8), 8);
+    let mut consumer = consumer_of(&binder, &input).await;
+    let producer = producer(&binder, &destination).await;
+    assert!(send_all(&*producer, &numbers(9)).await.iter().all(Result::is_ok));
+    let received = receive(&mut *consumer, 8).await;
+    settle(&mut *consumer, &received[0]);
+    assert_eq!(texts(&receive(&mut *consumer, 1).await), ["8"]);
+}
+
+async fn a_queue_that_always_has_something_does_not_prolong_the_wait_of_another(broker: Broker) {
+    let binder = broker.binder();
+    let (quiet, busy) = (name("quiet"), name("busy"));
+    let mut consumer = consumer_of(&binder, &acknowledging(&format!("{quiet},{busy}"), "50ms")).await;
+    send(&*producer(&binder, &quiet).await, "x").await.expect("sent");
+    let received = receive(&mut *consumer, 1).await;
+    let many = numbers(200);
+    assert!(send_all(&*producer(&binder, &busy).await, &many).await.iter().all(Result::is_ok));
+    let first = receive(&mut *consumer, 1).await;
+    settle(&mut *consumer, &received[0]);
+    for _ in first.len()..many.len() {
+        // it is there, or nearly
+        let received = timeout(SOON, consumer.recv_many(1)).await.expect("in time").expect("received");
+        assert!(matches!(received, Received::Batch(_)), "{received:?}");
+        sleep(Duration::from_millis(2)).await;
+    }
+    drop(consumer);
+    assert_eq!(come_back(&broker, &format!("{quiet}.g")).await, 0);
 }
 
 async fn prefetch_bounds_what_is_unsettled(broker: Broker) {

@@ -9,7 +9,7 @@ use binder_core::{Application, BindingState, ErrorKind};
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicNackOptions, BasicPublishOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use crate::support::*;
@@ -29,12 +29,6 @@ pub(crate) fn cases() -> Vec<Case> {
         a_queue_with_another_limit_stops_the_binding,
         what_contradicts_itself_is_refused_offline,
     ]
-}
-
-fn input_with(destination: &str, group: Option<&str>, settings: Value) -> ConsumerBinding {
-    let mut binding = input(destination, group);
-    binding.section = Section::new("consumer.rabbit", settings);
-    binding
 }
 
 /// The arguments of a queue of group `g` with dead letters, and more.

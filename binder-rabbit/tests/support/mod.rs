@@ -233,6 +233,13 @@ pub(crate) fn input(destination: &str, group: Option<&str>) -> ConsumerBinding {
     binding
 }
 
+/// An input with settings of the binder's own.
+pub(crate) fn input_with(destination: &str, group: Option<&str>, settings: Value) -> ConsumerBinding {
+    let mut binding = input(destination, group);
+    binding.section = Section::new("consumer.rabbit", settings);
+    binding
+}
+
 pub(crate) async fn producer(binder: &RabbitBinder, destination: &str) -> Arc<dyn Producer> {
     producer_of(binder, &ProducerBinding::new(destination)).await
 }
