@@ -86,7 +86,7 @@ fn built_without(feature: &str) -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [memory | kafka | rabbit] behaviour\n       benches gate BASELINE [--write]\n       benches measure WHO BROKER CASE --messages N --size B [--rate R] [--settings defaults|equal]\n       benches field BROKER [--quick] [--rounds N] [--peers PROGRAM[=WHO,...]]...\n       benches render [--check]"
+        "usage: benches [memory | kafka | rabbit] [--quick]\n       benches [kafka | rabbit] case NAME COUNT\n       benches [memory | kafka | rabbit] behaviour\n       benches gate BASELINE [--write]\n       benches measure WHO BROKER CASE --messages N --size B [--rate R] [--settings defaults|equal] [--headers none] [--beside N] [--handler MS] [--set PATH=VALUE]...\n       benches field BROKER [--quick] [--rounds N] [--parts PART,...] [--peers PROGRAM[=WHO,...]]...\n       benches render [--check]"
     );
     ExitCode::from(2)
 }

@@ -79,6 +79,22 @@ pub fn cost(run: impl FnOnce()) -> Cost {
     meter.cost()
 }
 
+/// The most memory that the process ever had, in KiB; Linux only, `None` elsewhere.
+pub fn peak() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// The memory that the process has, in KiB; Linux only, `None` elsewhere.
+pub fn resident() -> Option<u64> {
+    status("VmRSS:")
+}
+
+fn status(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// The middle of several figures, with the lowest and the highest.
 pub fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
     figures.sort_by(f64::total_cmp);
@@ -125,6 +141,14 @@ fn callgrind(case: &str, count: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_is_known() {
+        let resident = resident();
+        assert!(resident.is_some_and(|kib| kib > 100));
+        assert!(peak() >= resident);
+    }
 
     #[test]
     fn rounds_alternate_in_direction() {

@@ -1,9 +1,10 @@
 //! RabbitMQ: lapin alone, with what the binder sets, sends, reads and guarantees.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::task::{Context, Poll, Waker};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use binder_core::binder::BinderFactory;
 use futures::future::BoxFuture;
@@ -14,7 +15,9 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::WINDOW;
@@ -25,8 +28,6 @@ use crate::tally::Tally;
 use crate::twins::{Plan, Twin, Twins, Wish};
 
 const PLAN: Plan = Plan { messages: 10_000, rounds: 15, letters: 20_000 };
-const PREFETCH: u16 = 256;
-const ACK_EVERY: u64 = 64;
 
 /// Compares on the broker at `url`.
 pub fn main(url: &str, wish: &Wish) -> ExitCode {
@@ -118,41 +119,69 @@ async fn lean(channel: &Channel, destination: &str, count: usize) {
     }
 }
 
-pub async fn acknowledge(channel: &Channel, tag: u64) {
-    channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.expect("acknowledged");
+/// How a queue is read.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    pub prefetch: u16,
+    /// Acknowledges so many at once.
+    pub ack_every: u64,
+    /// How long fewer may wait for more.
+    pub ack_interval: Duration,
 }
 
-async fn handle_all(channel: Channel, queue: String, tally: Tally) {
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.expect("a prefetch");
+/// As ours does it.
+pub const AS_OURS: Reading = Reading { prefetch: 256, ack_every: 64, ack_interval: Duration::from_millis(20) };
+
+/// Reads a queue until `take` says that a message was the last.
+pub async fn read<T: DeserializeOwned>(
+    channel: &Channel,
+    queue: &str,
+    reading: Reading,
+    mut take: impl FnMut(T) -> bool,
+) {
+    channel.basic_qos(reading.prefetch, BasicQosOptions::default()).await.expect("a prefetch");
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
     let consumer = channel.basic_consume(queue.into(), "".into(), options, arguments).await;
     let mut consumer = consumer.expect("a consumer");
     let (mut done, mut told) = (0, 0);
+    // runs from the first that is not acknowledged
+    let (mut interval, mut runs) = (pin!(sleep(reading.ack_interval)), false);
     loop {
         let next = match consumer.next().now_or_never() {
             Some(next) => next,
             None => {
-                if done > told {
-                    acknowledge(&channel, done).await;
-                    told = done;
+                if done > told && !runs {
+                    interval.as_mut().reset(Instant::now() + reading.ack_interval);
+                    runs = true;
                 }
-                consumer.next().await
+                tokio::select! {
+                    biased;
+                    next = consumer.next() => next,
+                    () = &mut interval, if runs => {
+                        acknowledge(channel, done).await;
+                        (told, runs) = (done, false);
+                        continue;
+                    }
+                }
             }
         };
         let delivery = next.expect("it never ends").expect("a delivery");
         let content_type = delivery.properties.content_type().as_ref().expect("a content type");
         assert_eq!(content_type.as_str(), "application/json");
-        let change: Change = serde_json::from_slice(&delivery.data).expect("JSON");
-        let last = tally.take(change);
+        let last = take(serde_json::from_slice(&delivery.data).expect("JSON"));
         done = delivery.delivery_tag;
-        if last || done - told >= ACK_EVERY {
-            acknowledge(&channel, done).await;
-            told = done;
+        if last || done - told >= reading.ack_every {
+            acknowledge(channel, done).await;
+            (told, runs) = (done, false);
         }
         if last {
             return;
         }
     }
+}
+
+async fn acknowledge(channel: &Channel, tag: u64) {
+    channel.basic_ack(tag, BasicAckOptions { multiple: true }).await.expect("acknowledged");
 }
 
 impl Twin for Bare {
@@ -182,7 +211,8 @@ impl Twin for Bare {
         let (connection, channel) = self.connect().await;
         let tally = Tally::new(count);
         // On a worker, as ours.
-        let handling = handle_all(channel, format!("{destination}.{group}"), tally.clone());
+        let (queue, handled) = (format!("{destination}.{group}"), tally.clone());
+        let handling = async move { read(&channel, &queue, AS_OURS, |change: Change| handled.take(change)).await };
         tokio::spawn(handling).await.expect("no panic");
         let cost = tally.cost().await;
         close(connection).await;

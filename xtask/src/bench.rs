@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: the benchmarks, which are a workspace of their own.
 
-use std::{collections::BTreeSet, env, fs, process::Command, time::Instant};
+use std::{collections::BTreeSet, env, fs, path::PathBuf, process::Command, time::Instant};
 
 use clap::ValueEnum;
 
@@ -28,59 +28,122 @@ pub(crate) enum What {
     Size,
 }
 
-/// How a broker is measured.
+/// One of the two ways in which a broker is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum How {
+    /// Ours and the bare client, case by case, in one process
+    Table,
     /// Everybody by turns, each in a process of its own, into benches/results
     Field,
 }
 
-/// Runs `cargo xtask bench`.
-pub(crate) fn main(
-    project: &Project,
+/// What is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Wish {
+    /// What is measured
+    #[arg(value_enum, default_value_t)]
     what: What,
+    /// One of the two ways only
+    #[arg(value_enum)]
     how: Option<How>,
+    /// Parts of the field, separated by commas: throughput, latency, first, sizes, bindings, handlers, tuning, memory
+    #[arg(long)]
+    parts: Option<String>,
+    /// Rounds of the field that count
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Only see that it works: one round with few messages
+    #[arg(long)]
     quick: bool,
+    /// With `gate`: write the baseline instead of comparing with it
+    #[arg(long, conflicts_with = "quick")]
     write: bool,
+    /// Install missing Debian packages
+    #[arg(long)]
     install: bool,
-) -> Result<()> {
-    if write && what != What::Gate {
+}
+
+/// Runs `cargo xtask bench`.
+pub(crate) fn main(project: &Project, wish: &Wish) -> Result<()> {
+    if wish.write && wish.what != What::Gate {
         return Err(Failure::setup("only `bench gate` has something to write"));
     }
-    match what {
-        What::Memory => table(project, Binder::Memory, how, quick, install),
-        What::Rabbit => table(project, Binder::Rabbit, how, quick, install),
-        What::Kafka => table(project, Binder::Kafka, how, quick, install),
-        What::Gate | What::Size if how.is_some() => {
-            Err(Failure::setup("only what carries messages has a field: memory, rabbit, kafka"))
+    let is_field = !matches!(wish.what, What::Gate | What::Size) && wish.how != Some(How::Table);
+    if !is_field && (wish.parts.is_some() || wish.rounds.is_some()) {
+        return Err(Failure::setup("only a field has parts and rounds"));
+    }
+    match wish.what {
+        What::Memory => carrier(project, Binder::Memory, wish),
+        What::Rabbit => carrier(project, Binder::Rabbit, wish),
+        What::Kafka => carrier(project, Binder::Kafka, wish),
+        What::Gate | What::Size if wish.how.is_some() => {
+            Err(Failure::setup("only what carries messages has a table and a field: memory, rabbit, kafka"))
         }
-        What::Gate => gate(project, write, install),
+        What::Gate => gate(project, wish.write, wish.install),
         What::Size => size(project),
     }
 }
 
 /// Measures and prints tables.
-fn table(project: &Project, binder: Binder, how: Option<How>, quick: bool, install: bool) -> Result<()> {
+fn carrier(project: &Project, binder: Binder, wish: &Wish) -> Result<()> {
     let broker: Vec<Kind> = binder.broker().into_iter().collect();
-    brokers::check(project, &broker, install)?;
+    brokers::check(project, &broker, wish.install)?;
     // The broker has the machine for itself only when nothing is compiled any more.
-    run::run_ok(&mut cargo(project, "build", binder), "bench: the build")?;
+    run::run_ok(&mut cargo(project, "build", binder, wish.quick), "bench: the build")?;
+    let peers = (wish.how != Some(How::Table)).then(|| peers(project, wish.quick)).transpose()?;
     let fleet = Fleet::up(project, &broker, None, false)?;
-    let mut command = cargo(project, "run", binder);
-    let field = how.map(|How::Field| "field");
-    fleet.tell(&mut command).arg("--").args(field).arg(binder.name()).args(quick.then_some("--quick"));
-    let status = run::run(&mut command)?;
-    if status.success() {
-        return Ok(());
+    let measure = |add: &dyn Fn(&mut Command)| {
+        let mut command = cargo(project, "run", binder, wish.quick);
+        add(fleet.tell(&mut command).arg("--"));
+        command.args(wish.quick.then_some("--quick"));
+        let status = run::run(&mut command)?;
+        if status.success() {
+            return Ok(());
+        }
+        let failure = Failure::exit(run::exit_code(status), format!("bench: {} failed", binder.name()));
+        Err(failure.with_note(&fleet.tails()))
+    };
+    if wish.how != Some(How::Field) {
+        measure(&|command| {
+            command.arg(binder.name());
+        })?;
     }
-    let failure = Failure::exit(run::exit_code(status), format!("bench: {} failed", binder.name()));
-    Err(failure.with_note(&fleet.tails()))
+    let Some(peers) = peers else { return Ok(()) };
+    let measured = measure(&|command| {
+        command.args(["field", binder.name(), "--peers"]).arg(&peers);
+        if let Some(parts) = &wish.parts {
+            command.args(["--parts", parts]);
+        }
+        if let Some(rounds) = wish.rounds {
+            command.args(["--rounds", &rounds.to_string()]);
+        }
+    });
+    if !wish.quick {
+        // who has failed stands in the tables
+        let mut render = cargo(project, "run", binder, false);
+        run::run_ok(render.args(["--", "render"]), "bench: the tables of the field")?;
+    }
+    measured
+}
+
+/// Builds the program of other libraries.
+fn peers(project: &Project, quick: bool) -> Result<PathBuf> {
+    let target = project.scratch("peers");
+    let mut command = project.cargo();
+    command.args(["build", "--locked", "--profile", profile(quick), "--manifest-path", "benches/peers/Cargo.toml"]);
+    run::run_ok(command.env("CARGO_TARGET_DIR", &target), "bench: the other libraries")?;
+    Ok(target.join(profile(quick)).join(format!("peers{}", env::consts::EXE_SUFFIX)))
+}
+
+/// Whose figures say nothing is built sooner.
+fn profile(quick: bool) -> &'static str {
+    if quick { "quick" } else { "release" }
 }
 
 /// Counts what cases cost and compares it with the baseline, or writes that.
 fn gate(project: &Project, write: bool, install: bool) -> Result<()> {
     brokers::check_counting(install)?;
-    let mut command = cargo(project, "run", Binder::Memory);
+    let mut command = cargo(project, "run", Binder::Memory, false);
     command.args(["--locked", "--", "gate"]).arg(project.baseline()).args(write.then_some("--write"));
     run::run_ok(&mut command, "bench: the gate")
 }
@@ -128,9 +191,9 @@ fn crates(tree: &str) -> usize {
         .len()
 }
 
-fn cargo(project: &Project, verb: &str, binder: Binder) -> Command {
+fn cargo(project: &Project, verb: &str, binder: Binder, quick: bool) -> Command {
     let mut command = project.cargo();
-    command.args([verb, "--release", "--manifest-path", "benches/Cargo.toml"]);
+    command.args([verb, "--profile", profile(quick), "--manifest-path", "benches/Cargo.toml"]);
     if binder != Binder::Memory {
         command.args(["--features", binder.name()]);
     }

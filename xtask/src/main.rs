@@ -67,23 +67,7 @@ enum Action {
         install: bool,
     },
     /// Run the benchmarks
-    Bench {
-        /// What is measured
-        #[arg(value_enum, default_value_t)]
-        what: bench::What,
-        /// Another way to measure than a table of ours and the bare client
-        #[arg(value_enum)]
-        how: Option<bench::How>,
-        /// Only see that it works: one round with few messages
-        #[arg(long)]
-        quick: bool,
-        /// With `gate`: write the baseline instead of comparing with it
-        #[arg(long, conflicts_with = "quick")]
-        write: bool,
-        /// Install missing Debian packages
-        #[arg(long)]
-        install: bool,
-    },
+    Bench(bench::Wish),
     /// Run producers and consumers under random faults, and count what was lost
     Soak {
         /// What carries the messages
@@ -117,9 +101,7 @@ fn run(action: &Action) -> Result<()> {
         Action::Demo { binder, instances, install } => demo::main(project, *binder, *instances, *install),
         Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
         Action::Conformance { install } => conformance::main(project, *install),
-        Action::Bench { what, how, quick, write, install } => {
-            bench::main(project, *what, *how, *quick, *write, *install)
-        }
+        Action::Bench(wish) => bench::main(project, wish),
         Action::Soak { binder, rest, install } => soak::main(project, *binder, rest, *install),
     }
 }

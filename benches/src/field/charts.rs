@@ -19,13 +19,13 @@ pub struct Bar {
 }
 
 /// The file of a group's chart.
-pub fn name(field: &Field<'_>, group: Group) -> String {
+pub fn name(field: &Field<'_>, group: &Group) -> String {
     let settings = if group.settings == Settings::Equal { "-equal" } else { "" };
     format!("{}-{}{settings}.svg", word(field.0.broker), word(group.case))
 }
 
 /// What a chart shows, and its bars.
-pub fn bars(field: &Field<'_>, group: Group) -> (String, Vec<Bar>) {
+pub fn bars(field: &Field<'_>, group: &Group) -> (String, Vec<Bar>) {
     let (what, figure): (String, fn(&Line) -> Option<f64>) = match group.case {
         Case::Latency => {
             (format!("latency at {} messages/s, p99, ms: less is better", group.rate.unwrap_or_default()), |line| {
@@ -96,7 +96,7 @@ mod tests {
     fn a_chart_has_a_bar_for_each_who_has_figures() {
         let results = measured();
         let field = Field(&results);
-        let group = charted(&field)[0];
+        let group = &charted(&field)[0];
         let (title, bars) = bars(&field, group);
         assert_eq!((title.as_str(), bars.len()), ("Kafka: publish, messages/s: more is better", 3));
         assert_eq!(name(&field, group), "kafka-publish.svg");

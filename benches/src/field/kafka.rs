@@ -1,6 +1,7 @@
 //! Kafka: the library, and rdkafka alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use binder_core::binder::BinderFactory;
 use futures::StreamExt;
@@ -8,17 +9,18 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::message::Headers;
+use rdkafka::message::{Headers, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ThreadedProducer};
 use rdkafka::{ClientConfig, Message};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::event::{Event, Source};
-use super::ours::{GROUP, Sender};
+use super::idle;
+use super::ours::{GROUP, Receiver, Sender};
 use super::player::{Consumer, Player, Producer, WINDOW};
 use super::protocol::{Case, Settings, Task};
-use super::service::{Receiver, Service};
+use super::service::Service;
 use super::sink::Sink;
 use crate::kafka::{Bare, Counting, Flying, PARTITIONS, headers};
 use crate::twins::Twin;
@@ -32,27 +34,46 @@ struct Topic {
     bare: Bare,
     name: String,
     is_large: bool,
+    /// Whether what is sent has no headers.
+    bare_messages: bool,
+    beside: usize,
 }
 
 impl Topic {
     fn new(url: String, name: String, task: &Task) -> Self {
-        Self { bare: Bare { url }, name, is_large: task.size > LARGE }
+        let (is_large, bare_messages) = (task.size > LARGE, task.bare);
+        Self { bare: Bare { url }, name, is_large, bare_messages, beside: task.beside }
+    }
+
+    /// The topic, and the one to which nobody sends, if there are inputs beside.
+    fn names(&self) -> Vec<String> {
+        let idle = (self.beside > 0).then(|| idle::destination(&self.name));
+        [self.name.clone()].into_iter().chain(idle).collect()
     }
 
     /// Made in the same way for all.
     async fn make(&self) {
         let admin: AdminClient<DefaultClientContext> = self.bare.config().create().expect("a client");
-        let mut topic = NewTopic::new(&self.name, PARTITIONS as i32, TopicReplication::Fixed(1));
-        if self.is_large {
-            topic = topic.set("max.message.bytes", LARGEST);
-        }
-        let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
+        let names = self.names();
+        let topic = |name| {
+            let topic = NewTopic::new(name, PARTITIONS as i32, TopicReplication::Fixed(1));
+            if self.is_large { topic.set("max.message.bytes", LARGEST) } else { topic }
+        };
+        let topics: Vec<_> = names.iter().map(|name| topic(name)).collect();
+        let made = admin.create_topics(&topics, &AdminOptions::new()).await.expect("an answer");
         made.into_iter().for_each(|topic| drop(topic.expect("a topic")));
     }
 
     async fn remove(&self) {
-        self.bare.remove(&[&self.name], GROUP).await;
+        let names = self.names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.bare.remove(&names, GROUP).await;
     }
+}
+
+/// Waits until all groups have their members: neither side is told of the last.
+async fn settle() {
+    tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
 /// The library.
@@ -73,14 +94,16 @@ impl Ours {
             // a topic of dead letters would stay on the broker
             consumer: json!({ "dead-letters": false, "on-exhausted": "discard" }),
             batch,
+            pause: Duration::ZERO,
         };
-        Self { topic: Topic::new(url, destination, task), service }
+        Self { topic: Topic::new(url, destination, task), service: service.asked(task) }
     }
 }
 
 impl Player for Ours {
     type Producer = Sender;
     type Consumer = Receiver;
+    type Beside = Receiver;
 
     async fn prepare(&self) {
         self.topic.make().await;
@@ -92,6 +115,12 @@ impl Player for Ours {
 
     async fn consumer(&self, sink: Sink) -> Receiver {
         self.service.receiver(sink).await
+    }
+
+    async fn beside(&self, count: usize) -> Receiver {
+        let beside = self.service.beside(count).await;
+        settle().await;
+        beside
     }
 
     async fn remove(&self) {
@@ -168,11 +197,25 @@ impl Raw {
         }
         config
     }
+
+    fn subscribed(&self, topic: &str, group: &str) -> StreamConsumer {
+        let guarantees = [
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+        ];
+        let mut config = self.config(self.habits.consumer(), &guarantees);
+        let client = config.set("group.id", format!("{topic}-{group}")).create::<StreamConsumer>();
+        let client = client.expect("a client");
+        client.subscribe(&[topic]).expect("subscribed");
+        client
+    }
 }
 
 impl Player for Raw {
     type Producer = RawProducer;
     type Consumer = RawConsumer;
+    type Beside = RawBeside;
 
     async fn prepare(&self) {
         self.topic.make().await;
@@ -189,21 +232,25 @@ impl Player for Raw {
         let config = self.config(self.habits.producer(), &guarantees);
         let flying = Arc::<Flying>::default();
         let client = ThreadedProducer::from_config_and_context(&config, Counting(Arc::clone(&flying)));
-        let (topic, full) = (self.topic.name.clone(), self.habits.is_full());
-        RawProducer { client: client.expect("a client"), flying, topic, full }
+        let headers = (!self.topic.bare_messages).then(|| headers(self.habits.is_full()));
+        RawProducer { client: client.expect("a client"), flying, topic: self.topic.name.clone(), headers }
     }
 
     async fn consumer(&self, sink: Sink) -> RawConsumer {
-        let guarantees = [
-            ("enable.auto.offset.store", "false"),
-            ("auto.offset.reset", "earliest"),
-            ("partition.assignment.strategy", "cooperative-sticky"),
-        ];
-        let group = format!("{}-{GROUP}", self.topic.name);
-        let mut config = self.config(self.habits.consumer(), &guarantees);
-        let client: StreamConsumer = config.set("group.id", group).create().expect("a client");
-        client.subscribe(&[&self.topic.name]).expect("subscribed");
-        RawConsumer { handling: tokio::spawn(handle_all(client, sink)) }
+        let client = self.subscribed(&self.topic.name, GROUP);
+        RawConsumer { handling: tokio::spawn(handle_all(client, sink, !self.topic.bare_messages)) }
+    }
+
+    /// A client for each, as ours have.
+    async fn beside(&self, count: usize) -> RawBeside {
+        let topic = idle::destination(&self.topic.name);
+        let reading = (0..count).map(|number| {
+            let client = self.subscribed(&topic, &idle::group(number));
+            tokio::spawn(async move { drop(client.recv().await) })
+        });
+        let reading = reading.collect();
+        settle().await;
+        RawBeside { reading }
     }
 
     async fn remove(&self) {
@@ -215,20 +262,21 @@ pub struct RawProducer {
     client: ThreadedProducer<Counting>,
     flying: Arc<Flying>,
     topic: String,
-    full: bool,
+    headers: Option<OwnedHeaders>,
 }
 
 impl Producer for RawProducer {
     /// A callback counts what is confirmed.
     async fn send(&mut self, mut source: Source) {
-        let (headers, mut bytes) = (headers(self.full), Vec::new());
+        let mut bytes = Vec::new();
         while let Some(event) = source.next().await {
             self.flying.wait_below(WINDOW).await;
             self.flying.begin();
             bytes.clear();
             serde_json::to_writer(&mut bytes, &*event).expect("it is JSON");
-            let record = BaseRecord::with_opaque_to(&self.topic, 0).payload(&bytes).key(&event.key);
-            self.client.send(record.headers(headers.clone())).map_err(|(cause, _)| cause).expect("taken");
+            let mut record = BaseRecord::with_opaque_to(&self.topic, 0).payload(&bytes).key(&event.key);
+            record.headers.clone_from(&self.headers);
+            self.client.send(record).map_err(|(cause, _)| cause).expect("taken");
         }
         self.flying.wait_below(1).await;
     }
@@ -246,18 +294,34 @@ impl Consumer for RawConsumer {
     }
 }
 
-async fn handle_all(client: StreamConsumer, sink: Sink) {
+async fn handle_all(client: StreamConsumer, sink: Sink, has_headers: bool) {
     let mut stream = client.stream();
     loop {
         let message = stream.next().await.expect("it never ends").expect("a message");
-        let headers = message.headers().expect("headers");
-        let content_type = headers.iter().find(|header| header.key == "contentType");
-        assert_eq!(content_type.and_then(|header| header.value), Some(&b"application/json"[..]));
+        if has_headers {
+            let headers = message.headers().expect("headers");
+            let content_type = headers.iter().find(|header| header.key == "contentType");
+            assert_eq!(content_type.and_then(|header| header.value), Some(&b"application/json"[..]));
+        }
         let event: Event = serde_json::from_slice(message.payload().expect("a payload")).expect("JSON");
         let last = sink.take(event);
         client.store_offset_from_message(&message).expect("stored");
         if last {
             return;
+        }
+    }
+}
+
+pub struct RawBeside {
+    reading: Vec<JoinHandle<()>>,
+}
+
+impl Consumer for RawBeside {
+    async fn close(self) {
+        for reading in self.reading {
+            reading.abort();
+            // whoever was stopped says so
+            drop(reading.await);
         }
     }
 }

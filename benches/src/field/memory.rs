@@ -1,15 +1,17 @@
 //! Memory: the library, and a channel of tokio that carries encoded messages.
 
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use binder_core::prelude::*;
 use futures::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::event::{Event, Source};
-use super::ours::{GROUP, Sender, handle};
+use super::idle;
+use super::ours::{GROUP, Receiver, Sender, handle, handle_slowly, put};
 use super::player::{Consumer, Player, Producer, WINDOW};
 use super::protocol::{Case, Task};
 use super::sink::Sink;
@@ -20,7 +22,7 @@ const KEPT: usize = 65_536;
 /// How many messages must have a place.
 fn room(task: &Task, enough: usize) -> usize {
     match task.case {
-        Case::Publish | Case::Consume => task.messages + WINDOW + 1,
+        Case::Publish | Case::Consume | Case::Hold => task.messages + WINDOW + 1,
         Case::Both | Case::Latency | Case::First => enough,
     }
 }
@@ -37,6 +39,8 @@ struct Channels {
 pub struct Ours {
     retention: usize,
     batch: bool,
+    consumer: Value,
+    pause: Duration,
     app: OnceLock<Application>,
     output: OnceLock<Output<Event>>,
     input: Mutex<Option<Input<Event>>>,
@@ -45,7 +49,19 @@ pub struct Ours {
 impl Ours {
     pub fn new(task: &Task, batch: bool) -> Self {
         let (app, output, input) = (OnceLock::new(), OnceLock::new(), Mutex::new(None));
-        Self { retention: room(task, KEPT), batch, app, output, input }
+        let (mut producer, mut consumer) = (json!({}), json!({}));
+        task.set.iter().for_each(|set| put(&mut producer, &mut consumer, set));
+        let pause = Duration::from_millis(task.handler);
+        Self { retention: room(task, KEPT), batch, consumer, pause, app, output, input }
+    }
+
+    fn application(&self, bindings: Value) -> Application {
+        let config = json!({ "stream": {
+            "binders": { "memory": { "type": "memory", "retention": self.retention } },
+            "bindings": bindings,
+        } });
+        let config = Config::builder().yaml(config.to_string()).build().expect("the configuration is right");
+        Application::builder().config(config).build().expect("it builds")
     }
 
     fn app(&self) -> &Application {
@@ -56,21 +72,17 @@ impl Ours {
 impl Player for Ours {
     type Producer = Kept;
     type Consumer = ();
+    type Beside = Receiver;
 
     fn keeps(&self) -> bool {
         false
     }
 
     async fn prepare(&self) {
-        let config = json!({ "stream": {
-            "binders": { "memory": { "type": "memory", "retention": self.retention } },
-            "bindings": {
-                "output": { "destination": "events" },
-                "input": { "destination": "events", "group": GROUP },
-            },
-        } });
-        let config = Config::builder().yaml(config.to_string()).build().expect("the configuration is right");
-        let app = Application::builder().config(config).build().expect("it builds");
+        let app = self.application(json!({
+            "output": { "destination": "events" },
+            "input": { "destination": "events", "group": GROUP, "consumer": self.consumer },
+        }));
         let channels: Channels = app.bind().await.expect("it binds");
         app.start().await.expect("it starts");
         self.app.get_or_init(|| app);
@@ -86,7 +98,18 @@ impl Player for Ours {
     async fn consumer(&self, sink: Sink) {
         let input = self.input.lock().expect("nobody panics with it").take().expect("one consumer");
         // what is handled later starts by itself
-        self.app().handle(input, handle.with_state(sink)).await.expect("a handler");
+        let handling = if self.pause.is_zero() {
+            self.app().handle(input, handle.with_state(sink)).await
+        } else {
+            self.app().handle(input, handle_slowly.with_state((sink, self.pause))).await
+        };
+        handling.expect("a handler");
+    }
+
+    async fn beside(&self, count: usize) -> Receiver {
+        let app = self.application(idle::bindings(count, "idle", &self.consumer));
+        idle::open(&app).await;
+        Receiver { app }
     }
 
     async fn remove(&self) {
@@ -128,6 +151,11 @@ impl Raw {
 impl Player for Raw {
     type Producer = RawProducer;
     type Consumer = RawConsumer;
+    type Beside = ();
+
+    fn cannot(&self, task: &Task) -> Option<&'static str> {
+        (task.beside > 0).then_some("a channel has no client of which there could be many")
+    }
 
     fn keeps(&self) -> bool {
         false
@@ -154,6 +182,8 @@ impl Player for Raw {
             }
         }))
     }
+
+    async fn beside(&self, _: usize) {}
 
     async fn remove(&self) {}
 }

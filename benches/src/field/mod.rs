@@ -2,6 +2,7 @@
 
 mod charts;
 mod event;
+mod idle;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod latency;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 
 use self::player::{Figures, Player};
 use self::protocol::{Broker, Case, Line, Task};
+use crate::measure::peak;
 
 /// Measures one case once and prints the line.
 pub fn measure(words: &[&str]) -> ExitCode {
@@ -66,10 +68,10 @@ fn play(task: &Task) -> Result<Figures, String> {
         (Broker::Memory, "raw" | "tuned") => run(memory::Raw::new(task, tuned), task),
         #[cfg(feature = "rabbit")]
         (Broker::Rabbit, "ours" | "ours:batch") => {
-            run(rabbit::Ours::new(url("RABBIT_URL"), destination(), batch), task)
+            run(rabbit::Ours::new(url("RABBIT_URL"), destination(), task, batch), task)
         }
         #[cfg(feature = "rabbit")]
-        (Broker::Rabbit, "raw" | "tuned") => run(rabbit::Raw::new(url("RABBIT_URL"), destination(), tuned), task),
+        (Broker::Rabbit, "raw" | "tuned") => run(rabbit::Raw::new(url("RABBIT_URL"), destination(), task, tuned), task),
         #[cfg(feature = "kafka")]
         (Broker::Kafka, "ours" | "ours:batch") => {
             run(kafka::Ours::new(url("KAFKA_URL"), destination(), task, batch), task)
@@ -88,6 +90,7 @@ fn run<P: Player + 'static>(player: P, task: &Task) -> Result<Figures, String>
 where
     P::Producer: 'static,
     P::Consumer: 'static,
+    P::Beside: 'static,
 {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -134,7 +137,8 @@ fn locked<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
 }
 
 fn fill(line: &mut Line, figures: &Figures) {
-    let Figures { cost, messages, micros } = figures;
+    let Figures { cost, messages, micros, resident } = figures;
+    line.resident_kib.clone_from(resident);
     line.seconds = Some(rounded(cost.time.as_secs_f64(), 1e6));
     line.micros = *micros;
     if line.case == Case::First {
@@ -150,13 +154,6 @@ fn rounded(figure: f64, per: f64) -> f64 {
     (figure * per).round() / per
 }
 
-/// Linux only, `None` elsewhere.
-fn peak() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,11 +163,5 @@ mod tests {
         let lock =
             "name = \"lapin-x\"\nversion = \"1.0.0\"\n\nname = \"lapin\"\nversion = \"4.12.3\"\nsource = \"x\"\n";
         assert_eq!([locked(lock, "lapin"), locked(lock, "rdkafka")], [Some("4.12.3"), None]);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_peak_is_known() {
-        assert!(peak().is_some_and(|kib| kib > 100));
     }
 }

@@ -6,7 +6,7 @@ use super::event::{Event, Source, WHOLE, events, numbered};
 use super::latency::{Micros, Schedule};
 use super::protocol::{Case, Task};
 use super::sink::Sink;
-use crate::measure::{Cost, Meter};
+use crate::measure::{Cost, Meter, resident};
 
 /// How many messages may be unconfirmed.
 pub const WINDOW: usize = 1000;
@@ -15,6 +15,7 @@ pub const WINDOW: usize = 1000;
 pub trait Player: Send + Sync {
     type Producer: Producer;
     type Consumer: Consumer;
+    type Beside: Consumer;
 
     /// Why a case can't be done.
     fn cannot(&self, _task: &Task) -> Option<&'static str> {
@@ -34,6 +35,9 @@ pub trait Player: Send + Sync {
     /// Starts to receive, in a task of its own.
     fn consumer(&self, sink: Sink) -> impl Future<Output = Self::Consumer> + Send;
 
+    /// Opens so many inputs to which nothing comes.
+    fn beside(&self, count: usize) -> impl Future<Output = Self::Beside> + Send;
+
     /// Deletes what the run leaves on the broker.
     fn remove(&self) -> impl Future<Output = ()> + Send;
 }
@@ -50,12 +54,20 @@ pub trait Consumer: Send {
 }
 
 /// What a run has measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Figures {
     pub cost: Cost,
     /// How many messages the cost is of.
     pub messages: usize,
     pub micros: Option<Micros>,
+    /// Memory, in KiB.
+    pub resident: Vec<u64>,
+}
+
+impl Figures {
+    fn new(cost: Cost, messages: usize) -> Self {
+        Self { cost, messages, micros: None, resident: Vec::new() }
+    }
 }
 
 /// Measures one case once; the error says why it can't be done.
@@ -75,13 +87,18 @@ pub async fn measure<P: Player>(player: P, task: Task) -> Result<Figures, String
         return Ok(first_of_all(&player, events).await);
     }
     player.prepare().await;
+    let beside = if task.beside > 0 { Some(player.beside(task.beside).await) } else { None };
     let figures = match task.case {
         Case::Publish => publish(&player, events, task.messages).await,
         Case::Consume => consume(&player, events, task.messages).await,
         Case::Both => both(&player, events, task.messages).await,
         Case::Latency => latency(&player, events, task.messages, task.rate.expect("checked before")).await,
         Case::First => first(&player, events).await,
+        Case::Hold => hold(&player, events, task.messages).await,
     };
+    if let Some(beside) = beside {
+        beside.close().await;
+    }
     player.remove().await;
     Ok(figures)
 }
@@ -98,18 +115,28 @@ async fn publish(player: &impl Player, events: &'static [Event], count: usize) -
     producer.send(Source::ready(events, count)).await;
     let cost = meter.cost();
     producer.close().await;
-    Figures { cost, messages: count, micros: None }
+    Figures::new(cost, count)
 }
 
 async fn consume(player: &impl Player, events: &'static [Event], count: usize) -> Figures {
+    consume_into(player, events, Sink::from_first(count), count).await
+}
+
+/// The same, and looks what the process keeps meanwhile.
+async fn hold(player: &impl Player, events: &'static [Event], count: usize) -> Figures {
+    let sink = Sink::looking(count);
+    let figures = consume_into(player, events, sink.clone(), count).await;
+    Figures { resident: sink.resident(), ..figures }
+}
+
+async fn consume_into(player: &impl Player, events: &'static [Event], sink: Sink, count: usize) -> Figures {
     let mut producer = player.producer().await;
     producer.send(Source::ready(events, count)).await;
     producer.close().await;
-    let sink = Sink::from_first(count);
     let consumer = player.consumer(sink.clone()).await;
     let cost = sink.cost().await;
     consumer.close().await;
-    Figures { cost, messages: count - 1, micros: None }
+    Figures::new(cost, count - 1)
 }
 
 /// Both sides, warm.
@@ -130,12 +157,13 @@ async fn both(player: &impl Player, events: &'static [Event], count: usize) -> F
     let warm = warm_up(count);
     let sink = Sink::after(warm, count);
     let (mut producer, consumer) = opened(player, &sink, events, warm).await;
+    let resident = resident().into_iter().collect();
     sink.begin();
     producer.send(Source::ready(events, count)).await;
     let cost = sink.cost().await;
     consumer.close().await;
     producer.close().await;
-    Figures { cost, messages: count, micros: None }
+    Figures { resident, ..Figures::new(cost, count) }
 }
 
 async fn latency(player: &impl Player, events: &'static [Event], count: usize, rate: f64) -> Figures {
@@ -148,7 +176,7 @@ async fn latency(player: &impl Player, events: &'static [Event], count: usize, r
     let cost = sink.cost().await;
     consumer.close().await;
     producer.close().await;
-    Figures { cost, messages: count, micros: sink.micros() }
+    Figures { micros: sink.micros(), ..Figures::new(cost, count) }
 }
 
 /// A message is there, and nothing else.
@@ -161,7 +189,7 @@ async fn first(player: &impl Player, events: &'static [Event]) -> Figures {
     let consumer = player.consumer(sink.clone()).await;
     let cost = sink.cost().await;
     consumer.close().await;
-    Figures { cost, messages: 1, micros: None }
+    Figures::new(cost, 1)
 }
 
 /// Nothing is there: the message is sent as well.
@@ -175,5 +203,5 @@ async fn first_of_all(player: &impl Player, events: &'static [Event]) -> Figures
     let cost = sink.cost().await;
     consumer.close().await;
     producer.close().await;
-    Figures { cost, messages: 1, micros: None }
+    Figures::new(cost, 1)
 }

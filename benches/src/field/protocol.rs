@@ -29,6 +29,8 @@ pub enum Case {
     Latency,
     /// From nothing to the first message handled.
     First,
+    /// Messages that are there and are handled slowly: what the process keeps in memory meanwhile.
+    Hold,
 }
 
 /// Whose settings the client has.
@@ -64,16 +66,26 @@ pub struct Task {
     pub size: usize,
     /// Messages in a second, for a latency.
     pub rate: Option<f64>,
+    /// Whether messages have no headers, and none is read.
+    pub bare: bool,
+    /// How many inputs are open beside to which nothing comes.
+    pub beside: usize,
+    /// Milliseconds that a handler takes.
+    pub handler: u64,
+    /// Settings of ours that are not the defaults: `producer/...=value` or `consumer/...=value`.
+    pub set: Vec<String>,
 }
 
 impl Task {
-    /// Reads `WHO BROKER CASE --messages N --size B [--rate R] [--settings defaults|equal]`.
+    /// Reads `WHO BROKER CASE --messages N --size B [--rate R] [--settings defaults|equal]`, and what only those of this program are
+    /// asked: `[--headers none] [--beside N] [--handler MS] [--set PATH=VALUE]...`.
     pub fn parse(words: &[&str]) -> Result<Self, String> {
         let [who, broker, case, options @ ..] = words else {
             return Err("who, broker and case are missing".to_owned());
         };
         let (broker, case) = (read(broker)?, read(case)?);
         let (mut messages, mut size, mut rate, mut settings) = (None, None, None, Settings::Defaults);
+        let (mut bare, mut beside, mut handler, mut set) = (false, 0, 0, Vec::new());
         for option in options.chunks(2) {
             let [name, value] = option else { return Err(format!("{} needs a value", option[0])) };
             match *name {
@@ -81,15 +93,24 @@ impl Task {
                 "--size" => size = Some(number::<usize>(name, value)?),
                 "--rate" => rate = Some(number::<f64>(name, value)?),
                 "--settings" => settings = read(value)?,
+                "--headers" if *value == "none" => bare = true,
+                "--headers" => return Err("--headers may be none".to_owned()),
+                "--beside" => beside = number(name, value)?,
+                "--handler" => handler = number(name, value)?,
+                "--set" if value.contains('=') => set.push((*value).to_owned()),
+                "--set" => return Err(format!("--set: {value} is not PATH=VALUE")),
                 _ => return Err(format!("there is no option {name}")),
             }
         }
         let messages = messages.filter(|count| *count > 1).ok_or("--messages must be 2 or more")?;
         let size = size.ok_or("--size is missing")?;
+        if bare && broker != Broker::Kafka {
+            return Err("only messages of Kafka are sent without headers".to_owned());
+        }
         if (case == Case::Latency) != rate.is_some_and(|rate| rate > 0.0) {
             return Err("--rate belongs to latency, and is above 0".to_owned());
         }
-        Ok(Self { who: (*who).to_owned(), broker, case, settings, messages, size, rate })
+        Ok(Self { who: (*who).to_owned(), broker, case, settings, messages, size, rate, bare, beside, handler, set })
     }
 
     /// The words with which a program is asked this.
@@ -102,6 +123,19 @@ impl Task {
             option("--rate", rate.to_string());
         }
         option("--settings", word(self.settings));
+        // other programs don't know these
+        if self.bare {
+            option("--headers", "none".to_owned());
+        }
+        if self.beside > 0 {
+            option("--beside", self.beside.to_string());
+        }
+        if self.handler > 0 {
+            option("--handler", self.handler.to_string());
+        }
+        for set in &self.set {
+            option("--set", set.clone());
+        }
         words
     }
 }
@@ -123,6 +157,14 @@ pub struct Line {
     pub size: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub bare: bool,
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub beside: usize,
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub handler: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
     /// CPU for each message, of all threads.
@@ -134,6 +176,9 @@ pub struct Line {
     /// The most memory that the process ever had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_kib: Option<u64>,
+    /// The memory that the process had: when all was open, and in `hold` when each further tenth was handled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resident_kib: Vec<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micros: Option<Micros>,
     /// Why it can't be done.
@@ -144,10 +189,14 @@ pub struct Line {
     pub failed: Option<String>,
 }
 
+fn is_none<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl Line {
     /// The head of the answer.
     pub fn new(task: &Task, version: String) -> Self {
-        let Task { who, broker, case, settings, messages, size, rate } = task.clone();
+        let Task { who, broker, case, settings, messages, size, rate, bare, beside, handler, set } = task.clone();
         Self {
             who,
             version,
@@ -157,10 +206,15 @@ impl Line {
             messages,
             size,
             rate,
+            bare,
+            beside,
+            handler,
+            set,
             seconds: None,
             cpu_micros: None,
             allocations: None,
             peak_kib: None,
+            resident_kib: Vec::new(),
             micros: None,
             unsupported: None,
             failed: None,
@@ -181,7 +235,7 @@ impl Line {
 
     /// Messages handled in a second.
     pub fn per_second(&self) -> Option<f64> {
-        let counted = if self.case == Case::Consume { self.messages - 1 } else { self.messages };
+        let counted = if [Case::Consume, Case::Hold].contains(&self.case) { self.messages - 1 } else { self.messages };
         self.seconds.map(|seconds| counted as f64 / seconds)
     }
 }
@@ -203,6 +257,18 @@ mod tests {
     }
 
     #[test]
+    fn what_only_ours_is_asked_is_said_only_if_it_is_asked() {
+        let text = "ours kafka both --messages 9 --size 130 --settings equal --headers none --beside 10 --handler 5 --set consumer/prefetch=7";
+        let words: Vec<&str> = text.split(' ').collect();
+        let task = Task::parse(&words).expect("valid");
+        assert_eq!(task.words().join(" "), text);
+        assert_eq!(
+            (task.bare, task.beside, task.handler, task.set),
+            (true, 10, 5, vec!["consumer/prefetch=7".to_owned()])
+        );
+    }
+
+    #[test]
     fn a_task_that_cant_be_is_refused() {
         for (words, begins) in [
             ("raw kafka", "who, broker and case"),
@@ -214,6 +280,9 @@ mod tests {
             ("raw kafka both --messages 9 --size 1 --rate 5", "--rate belongs to latency"),
             ("raw kafka latency --messages 9 --size 1", "--rate belongs to latency"),
             ("raw kafka both --message 9", "there is no option --message"),
+            ("raw rabbit both --messages 9 --size 1 --headers none", "only messages of Kafka"),
+            ("ours kafka both --headers x", "--headers may be none"),
+            ("ours kafka both --set x", "--set: x is not PATH=VALUE"),
         ] {
             let words: Vec<&str> = words.split(' ').collect();
             let error = Task::parse(&words).expect_err("refused");

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use binder_core::binder::BinderFactory;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use lapin::options::{
-    BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
-    QueueDeclareOptions,
+    ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
@@ -16,21 +17,24 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::event::{Event, Source};
-use super::ours::{GROUP, Sender};
+use super::idle;
+use super::ours::{GROUP, Receiver, Sender};
 use super::player::{Consumer, Player, Producer, WINDOW};
-use super::service::{Receiver, Service};
+use super::protocol::Task;
+use super::service::Service;
 use super::sink::Sink;
-use crate::rabbit::{Bare, acknowledge, check, close, properties, publish};
+use crate::rabbit::{Bare, Reading, check, close, properties, publish, read};
 use crate::twins::Twin;
 
 /// The library.
 pub struct Ours {
     url: String,
     service: Service,
+    beside: usize,
 }
 
 impl Ours {
-    pub fn new(url: String, destination: String, batch: bool) -> Self {
+    pub fn new(url: String, destination: String, task: &Task, batch: bool) -> Self {
         let service = Service {
             kind: "rabbit",
             factory: |context| binder_rabbit::factory().create(context),
@@ -39,14 +43,16 @@ impl Ours {
             producer: json!({ "required-groups": [GROUP] }),
             consumer: json!({}),
             batch,
+            pause: Duration::ZERO,
         };
-        Self { url, service }
+        Self { url, service: service.asked(task), beside: task.beside }
     }
 }
 
 impl Player for Ours {
     type Producer = Sender;
     type Consumer = Receiver;
+    type Beside = Receiver;
 
     /// The library makes what it needs.
     async fn prepare(&self) {}
@@ -59,57 +65,88 @@ impl Player for Ours {
         self.service.receiver(sink).await
     }
 
-    async fn remove(&self) {
-        Bare { url: self.url.clone() }.remove(&[&self.service.destination], GROUP).await;
+    async fn beside(&self, count: usize) -> Receiver {
+        self.service.beside(count).await
     }
+
+    async fn remove(&self) {
+        remove(&Bare { url: self.url.clone() }, &self.service.destination, self.beside).await;
+    }
+}
+
+/// Deletes the busy queue and the idle ones.
+async fn remove(bare: &Bare, destination: &str, beside: usize) {
+    bare.remove(&[destination], GROUP).await;
+    if beside == 0 {
+        return;
+    }
+    let (connection, channel) = bare.connect().await;
+    let destination = idle::destination(destination);
+    for number in 0..beside {
+        let queue = format!("{destination}.{}", idle::group(number));
+        for queue in [format!("{queue}.dlq"), queue] {
+            channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
+        }
+    }
+    channel.exchange_delete(destination.into(), ExchangeDeleteOptions::default()).await.expect("deleted");
+    close(connection).await;
 }
 
 /// How the bare client is used.
 #[derive(Clone, Copy)]
 struct Habits {
-    prefetch: u16,
-    ack_every: u64,
+    reading: Reading,
     /// Whether a message gets an id, a time, a priority and its key, as ours do.
     full: bool,
 }
 
-const AS_OURS: Habits = Habits { prefetch: 256, ack_every: 64, full: true };
+const AS_OURS: Habits = Habits { reading: crate::rabbit::AS_OURS, full: true };
 
 /// For throughput. More than a content type and persistence is not said, more is read ahead, and less is acknowledged.
-const TUNED: Habits = Habits { prefetch: 1024, ack_every: 128, full: false };
+const TUNED: Habits = Habits {
+    reading: Reading { prefetch: 1024, ack_every: 512, ack_interval: Duration::from_millis(100) },
+    full: false,
+};
 
 /// lapin alone, with the guarantees of the library: confirmed, mandatory, persistent, acknowledged when handled.
 pub struct Raw {
     bare: Bare,
     destination: String,
     habits: Habits,
+    beside: usize,
 }
 
 impl Raw {
-    pub fn new(url: String, destination: String, tuned: bool) -> Self {
-        Self { bare: Bare { url }, destination, habits: if tuned { TUNED } else { AS_OURS } }
+    pub fn new(url: String, destination: String, task: &Task, tuned: bool) -> Self {
+        let habits = if tuned { TUNED } else { AS_OURS };
+        Self { bare: Bare { url }, destination, habits, beside: task.beside }
     }
 
     fn queue(&self) -> String {
         format!("{}.{GROUP}", self.destination)
+    }
+
+    /// Declares a queue that gets what is sent to a destination.
+    async fn declare(channel: &Channel, destination: &str, queue: &str) {
+        let exchange = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let none = FieldTable::default();
+        let declared = channel.exchange_declare(destination.into(), ExchangeKind::Topic, exchange, none.clone()).await;
+        declared.expect("an exchange");
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), options, none.clone()).await.expect("a queue");
+        let bound = channel.queue_bind(queue.into(), destination.into(), "#".into(), QueueBindOptions::default(), none);
+        bound.await.expect("bound");
     }
 }
 
 impl Player for Raw {
     type Producer = RawProducer;
     type Consumer = RawConsumer;
+    type Beside = RawBeside;
 
     async fn prepare(&self) {
         let (connection, channel) = self.bare.connect().await;
-        let exchange = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let none = FieldTable::default();
-        let name = self.destination.as_str();
-        let declared = channel.exchange_declare(name.into(), ExchangeKind::Topic, exchange, none.clone()).await;
-        declared.expect("an exchange");
-        let queue = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(self.queue().into(), queue, none.clone()).await.expect("a queue");
-        let bound = channel.queue_bind(self.queue().into(), name.into(), "#".into(), QueueBindOptions::default(), none);
-        bound.await.expect("bound");
+        Self::declare(&channel, &self.destination, &self.queue()).await;
         close(connection).await;
     }
 
@@ -121,12 +158,29 @@ impl Player for Raw {
 
     async fn consumer(&self, sink: Sink) -> RawConsumer {
         let (connection, channel) = self.bare.connect().await;
-        let handling = handle_all(channel, self.queue(), self.habits, sink);
+        let (queue, reading) = (self.queue(), self.habits.reading);
+        let handling = async move { read(&channel, &queue, reading, |event: Event| sink.take(event)).await };
         RawConsumer { connection, handling: tokio::spawn(handling) }
     }
 
+    /// A channel for each, as ours have.
+    async fn beside(&self, count: usize) -> RawBeside {
+        let (connection, _) = self.bare.connect().await;
+        let destination = idle::destination(&self.destination);
+        let mut reading = Vec::with_capacity(count);
+        for number in 0..count {
+            let channel = connection.create_channel().await.expect("a channel");
+            let queue = format!("{destination}.{}", idle::group(number));
+            Self::declare(&channel, &destination, &queue).await;
+            let habits = self.habits.reading;
+            let read = async move { read(&channel, &queue, habits, |_: Event| false).await };
+            reading.push(tokio::spawn(read));
+        }
+        RawBeside { connection, reading }
+    }
+
     async fn remove(&self) {
-        self.bare.remove(&[&self.destination], GROUP).await;
+        remove(&self.bare, &self.destination, self.beside).await;
     }
 }
 
@@ -185,35 +239,14 @@ impl Consumer for RawConsumer {
     }
 }
 
-async fn handle_all(channel: Channel, queue: String, habits: Habits, sink: Sink) {
-    channel.basic_qos(habits.prefetch, BasicQosOptions::default()).await.expect("a prefetch");
-    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let consumer = channel.basic_consume(queue.into(), "".into(), options, arguments).await;
-    let mut consumer = consumer.expect("a consumer");
-    let (mut done, mut told) = (0, 0);
-    loop {
-        let next = match consumer.next().now_or_never() {
-            Some(next) => next,
-            None => {
-                if done > told {
-                    acknowledge(&channel, done).await;
-                    told = done;
-                }
-                consumer.next().await
-            }
-        };
-        let delivery = next.expect("it never ends").expect("a delivery");
-        let content_type = delivery.properties.content_type().as_ref().expect("a content type");
-        assert_eq!(content_type.as_str(), "application/json");
-        let event: Event = serde_json::from_slice(&delivery.data).expect("JSON");
-        let last = sink.take(event);
-        done = delivery.delivery_tag;
-        if last || done - told >= habits.ack_every {
-            acknowledge(&channel, done).await;
-            told = done;
-        }
-        if last {
-            return;
-        }
+pub struct RawBeside {
+    connection: Connection,
+    reading: Vec<JoinHandle<()>>,
+}
+
+impl Consumer for RawBeside {
+    async fn close(self) {
+        self.reading.iter().for_each(JoinHandle::abort);
+        close(self.connection).await;
     }
 }

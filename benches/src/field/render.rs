@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::charts::{bars, draw, name};
+use super::plan::Part;
 use super::protocol::Broker;
 use super::results::{Results, home, path};
-use super::tables::{Field, charted};
+use super::tables::{Field, charted, title};
 
 const BEGIN: &str = "<!-- field:begin -->";
 const END: &str = "<!-- field:end -->";
@@ -38,21 +39,30 @@ fn rendered(home: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     let mut files = Vec::new();
     let mut tables = Vec::new();
     for broker in [Broker::Memory, Broker::Rabbit, Broker::Kafka] {
-        let path = path(home, broker);
-        if !path.exists() {
-            continue;
+        let mut text = String::new();
+        for part in Part::ALL {
+            let path = path(home, broker, part);
+            if !path.exists() {
+                continue;
+            }
+            let results = Results::read(&path)?;
+            let field = Field(&results);
+            text.push('\n');
+            text.push_str(&field.tables());
+            let charted = charted(&field);
+            if !charted.is_empty() {
+                text.push('\n');
+            }
+            for group in charted {
+                let (title, bars) = bars(&field, &group);
+                let name = name(&field, &group);
+                text.push_str(&format!("![{title}](results/{name})\n"));
+                files.push((home.join("results").join(name), draw(&title, &bars)?));
+            }
         }
-        let results = Results::read(&path)?;
-        let field = Field(&results);
-        let mut text = field.tables();
-        text.push('\n');
-        for group in charted(&field) {
-            let (title, bars) = bars(&field, group);
-            let name = name(&field, group);
-            text.push_str(&format!("![{title}](results/{name})\n"));
-            files.push((home.join("results").join(name), draw(&title, &bars)?));
+        if !text.is_empty() {
+            tables.push(format!("### {}\n{text}", title(broker)));
         }
-        tables.push(text);
     }
     let readme = home.join("README.md");
     let text = read(&readme)?;
@@ -95,7 +105,8 @@ mod tests {
         let home = std::env::temp_dir().join(format!("benches-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&home).expect("a folder");
         write(&home.join("README.md"), &format!("before\n{BEGIN}old{END}\nafter\n")).expect("written");
-        measured().write(&path(&home, Broker::Kafka)).expect("written");
+        let results = measured();
+        results.write(&path(&home, Broker::Kafka, results.part)).expect("written");
         home
     }
 
@@ -112,8 +123,8 @@ mod tests {
         }
         assert_eq!(check(&home), Ok(()));
         let readme = read(&home.join("README.md")).expect("there");
-        assert!(readme.starts_with("before\n<!-- field:begin -->\n\n### Kafka\n"), "{readme}");
-        assert!(readme.ends_with("(results/kafka-latency.svg)\n\n<!-- field:end -->\nafter\n"), "{readme}");
+        assert!(readme.starts_with("before\n<!-- field:begin -->\n\n### Kafka\n\nThroughput, "), "{readme}");
+        assert!(readme.ends_with("(results/kafka-publish.svg)\n\n<!-- field:end -->\nafter\n"), "{readme}");
         write(&home.join("README.md"), &readme.replace("1000 (500–2000)", "9999 (500–2000)")).expect("written");
         assert!(check(&home).is_err_and(|error| error.contains("README.md is not what the results say")));
         std::fs::remove_dir_all(&home).expect("removed");

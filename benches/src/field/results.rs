@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Part;
 use super::protocol::{Broker, Line, word};
 
 /// Where the crate is: cargo says it, otherwise it is expected below.
@@ -11,15 +12,16 @@ pub fn home() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("benches"), PathBuf::from)
 }
 
-/// The file of a broker's results.
-pub fn path(home: &Path, broker: Broker) -> PathBuf {
-    home.join("results").join(format!("{}.json", word(broker)))
+/// The file of a part of a broker's results.
+pub fn path(home: &Path, broker: Broker, part: Part) -> PathBuf {
+    home.join("results").join(format!("{}-{}.json", word(broker), word(part)))
 }
 
-/// All that was measured on one broker.
+/// What was measured at once on one broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     pub broker: Broker,
+    pub part: Part,
     pub date: String,
     pub compiler: String,
     /// Cores of the machine.
@@ -93,9 +95,10 @@ pub mod tests {
         line
     }
 
-    pub fn results(broker: Broker) -> Results {
+    pub fn results(broker: Broker, part: Part) -> Results {
         Results {
             broker,
+            part,
             date: "2026-11-30".to_owned(),
             compiler: "rustc 1".to_owned(),
             cores: 2,
@@ -109,7 +112,7 @@ pub mod tests {
 
     #[test]
     fn a_file_has_a_row_for_each_line_and_is_read_again() {
-        let mut results = results(Broker::Kafka);
+        let mut results = results(Broker::Kafka, Part::Throughput);
         for (round, who) in [(1, "raw"), (1, "ours"), (2, "raw")] {
             results.push(round, line(&format!("{who} kafka publish --messages 10 --size 130"), 0.5));
         }

@@ -7,8 +7,9 @@ use binder_core::prelude::*;
 use serde_json::{Value, json};
 
 use super::event::Event;
-use super::ours::{GROUP, Sender, handle};
-use super::player::Consumer;
+use super::idle;
+use super::ours::{GROUP, Receiver, Sender, handle, handle_slowly, put};
+use super::protocol::Task;
 use super::sink::Sink;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,9 +39,23 @@ pub struct Service {
     pub consumer: Value,
     /// Sends all with one call.
     pub batch: bool,
+    /// How long a handler takes.
+    pub pause: Duration,
 }
 
 impl Service {
+    /// As a task wants it.
+    pub fn asked(mut self, task: &Task) -> Self {
+        if task.bare {
+            ["producer/header-mode=none", "consumer/header-mode=none", "consumer/content-type-from=binding"]
+                .into_iter()
+                .for_each(|set| put(&mut self.producer, &mut self.consumer, set));
+        }
+        task.set.iter().for_each(|set| put(&mut self.producer, &mut self.consumer, set));
+        self.pause = Duration::from_millis(task.handler);
+        self
+    }
+
     fn application(&self, bindings: Value) -> Application {
         let mut binder = self.binder.clone();
         binder["type"] = self.kind.into();
@@ -60,8 +75,20 @@ impl Service {
         let input = json!({ "destination": self.destination, "group": GROUP, "consumer": self.consumer });
         let app = self.application(json!({ "input": input }));
         let channels: Receiving = app.bind().await.expect("it binds");
-        app.handle(channels.input, handle.with_state(sink)).await.expect("a handler");
+        let handling = if self.pause.is_zero() {
+            app.handle(channels.input, handle.with_state(sink)).await
+        } else {
+            app.handle(channels.input, handle_slowly.with_state((sink, self.pause))).await
+        };
+        handling.expect("a handler");
         started(&app).await;
+        Receiver { app }
+    }
+
+    /// So many inputs to which nothing comes.
+    pub async fn beside(&self, count: usize) -> Receiver {
+        let app = self.application(idle::bindings(count, &idle::destination(&self.destination), &self.consumer));
+        idle::open(&app).await;
         Receiver { app }
     }
 }
@@ -69,14 +96,4 @@ impl Service {
 async fn started(app: &Application) {
     app.start().await.expect("it starts");
     app.ready(PATIENCE).await.expect("the broker is there");
-}
-
-pub struct Receiver {
-    app: Application,
-}
-
-impl Consumer for Receiver {
-    async fn close(self) {
-        self.app.shutdown().await.expect("it ends");
-    }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::plan::{OWN, SMALL};
+use super::latency::Micros;
+use super::plan::{LANES, OWN, Part, SMALL};
 use super::protocol::{Broker, Case, Line, Settings, word};
 use super::results::{Measured, Results};
 use crate::measure::median;
@@ -10,20 +11,31 @@ use crate::measure::median;
 /// Whom others are compared with.
 const YARDSTICK: &str = "raw";
 
+const OURS: &str = "ours";
+
 /// What is measured alike.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     pub case: Case,
     pub size: usize,
     pub settings: Settings,
     pub rate: Option<f64>,
     pub messages: usize,
+    pub bare: bool,
+    pub beside: usize,
+    pub handler: u64,
+    pub set: Vec<String>,
 }
 
 impl Group {
     fn of(line: &Line) -> Self {
-        let Line { case, size, settings, rate, messages, .. } = *line;
-        Self { case, size, settings, rate, messages }
+        let Line { case, size, settings, rate, messages, bare, beside, handler, .. } = *line;
+        Self { case, size, settings, rate, messages, bare, beside, handler, set: line.set.clone() }
+    }
+
+    /// The value of a setting, if it is not the default.
+    fn setting(&self, path: &str) -> Option<&str> {
+        self.set.iter().find_map(|set| set.strip_prefix(path)?.strip_prefix('='))
     }
 }
 
@@ -58,18 +70,18 @@ fn counts(measured: &Measured) -> bool {
 pub struct Field<'a>(pub &'a Results);
 
 impl Field<'_> {
-    fn lines(&self, group: Group, who: &str) -> impl Iterator<Item = &Measured> {
+    fn lines<'a>(&'a self, group: &'a Group, who: &'a str) -> impl Iterator<Item = &'a Measured> {
         let lines = self.0.lines.iter().filter(|measured| counts(measured));
-        lines.filter(move |measured| measured.line.who == who && Group::of(&measured.line) == group)
+        lines.filter(move |measured| measured.line.who == who && Group::of(&measured.line) == *group)
     }
 
     /// A figure of somebody.
-    pub fn figure(&self, group: Group, who: &str, figure: impl Fn(&Line) -> Option<f64>) -> Option<Spread> {
+    pub fn figure(&self, group: &Group, who: &str, figure: impl Fn(&Line) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.lines(group, who).filter_map(|measured| figure(&measured.line)).collect())
     }
 
     /// A figure of somebody, divided by that of the bare client in the same round.
-    fn ratio(&self, group: Group, who: &str, figure: impl Fn(&Line) -> Option<f64>) -> Option<Spread> {
+    fn ratio(&self, group: &Group, who: &str, figure: impl Fn(&Line) -> Option<f64>) -> Option<Spread> {
         let pairs = self.lines(group, who).filter_map(|measured| {
             let other = self.lines(group, YARDSTICK).find(|other| other.round == measured.round)?;
             Some(figure(&measured.line)? / figure(&other.line)?)
@@ -89,12 +101,12 @@ impl Field<'_> {
     }
 
     /// Who has figures, in the order in which they first stand in the file.
-    pub fn who(&self, group: Group) -> Vec<&str> {
+    pub fn who(&self, group: &Group) -> Vec<&str> {
         let mut found: Vec<&str> = Vec::new();
         for measured in self.0.lines.iter().filter(|measured| counts(measured)) {
             let who = measured.line.who.as_str();
             let has_figures = measured.line.seconds.is_some() || measured.line.micros.is_some();
-            if Group::of(&measured.line) == group && has_figures && !found.contains(&who) {
+            if Group::of(&measured.line) == *group && has_figures && !found.contains(&who) {
                 found.push(who);
             }
         }
@@ -103,116 +115,113 @@ impl Field<'_> {
         found
     }
 
-    /// Whether a group is one of those where size is all that matters: nobody but ours and the bare client was asked.
-    fn is_of_sizes(&self, group: Group) -> bool {
-        self.who(group).iter().all(|who| ["ours", YARDSTICK].contains(who))
-    }
-
     /// All tables.
     pub fn tables(&self) -> String {
         let mut text = self.head();
         let groups = self.groups();
-        let thorough = groups.iter().filter(|group| !self.is_of_sizes(**group) || group.case == Case::First);
-        let thorough: Vec<Group> = thorough.copied().collect();
-        let mut settings: Vec<Settings> = Vec::new();
-        for group in &thorough {
-            if !settings.contains(&group.settings) {
-                settings.push(group.settings);
-            }
-        }
-        for settings in settings {
-            let of: Vec<Group> = thorough.iter().filter(|group| group.settings == settings).copied().collect();
-            self.throughput(&mut text, settings, &of);
-            self.latency(&mut text, settings, &of);
-            self.first(&mut text, settings, &of);
-        }
-        let is_side = |group: &Group| [Case::Publish, Case::Consume].contains(&group.case);
-        let is_size = |group: &&Group| is_side(group) && self.is_of_sizes(**group);
-        if let Some(settings) = groups.iter().find(is_size).map(|group| group.settings) {
-            let of = groups.iter().filter(|group| is_side(group) && group.settings == settings);
-            let mut sizes: Vec<Group> = of.copied().collect();
-            sizes.sort_by_key(|group| (group.case == Case::Consume, group.size));
-            self.sizes(&mut text, &sizes);
+        match self.0.part {
+            Part::Throughput => self.of_each(&mut text, &groups, Self::throughput),
+            Part::Latency => self.of_each(&mut text, &groups, Self::latency),
+            Part::First => self.of_each(&mut text, &groups, Self::first),
+            Part::Sizes => self.sizes(&mut text, &groups),
+            Part::Bindings => self.bindings(&mut text, &groups),
+            Part::Handlers => self.handlers(&mut text, &groups),
+            Part::Tuning => self.tuning(&mut text, &groups),
+            Part::Memory => self.memory(&mut text, &groups),
         }
         self.missing(&mut text);
         text
     }
 
+    fn of_each(&self, text: &mut String, groups: &[Group], table: fn(&Self, &mut String, &Group)) {
+        groups.iter().filter(|group| !self.who(group).is_empty()).for_each(|group| table(self, text, group));
+    }
+
     fn head(&self) -> String {
-        let Results { broker, date, compiler, cores, load: [before, after], rounds, quick, versions, .. } = self.0;
+        let Results { part, date, compiler, cores, load: [before, after], quick, versions, .. } = self.0;
+        // what takes long is measured once, whatever was asked for
+        let rounds = self.0.lines.iter().map(|measured| measured.round).max().unwrap_or_default();
         let quick =
             if *quick { " A quick run: it shows that everything works, **its figures say nothing**." } else { "" };
+        let what = match part {
+            Part::Throughput => "Throughput",
+            Part::Latency => "Latency",
+            Part::First => "First message",
+            Part::Sizes => "Sizes",
+            Part::Bindings => "Idle bindings",
+            Part::Handlers => "Handlers that take time",
+            Part::Tuning => "Settings",
+            Part::Memory => "Memory",
+        };
         format!(
-            "### {}\n\nMeasured on {date}, {compiler}, {cores} cores, load {before} before and {after} after, {rounds} rounds by turns; {}.{quick}\n",
-            title(*broker),
+            "{what}, measured on {date}, {compiler}, {cores} cores, load {before} before and {after} after, {rounds} rounds by turns; {}.{quick}\n",
             versions.join(", ")
         )
     }
 
-    fn throughput(&self, text: &mut String, settings: Settings, groups: &[Group]) {
-        let cases = [Case::Publish, Case::Consume, Case::Both];
-        for group in groups.iter().filter(|group| cases.contains(&group.case)) {
-            let what = format!("{}, {} bytes, {} messages", word(group.case), group.size, group.messages);
-            let _ = writeln!(text, "\n{what}{}:\n", self.with(settings));
-            text.push_str("| who | msg/s | of `raw` | µs CPU | of `raw` | allocations | peak KiB |\n|---|---|---|---|---|---|---|\n");
-            for who in self.who(*group) {
-                let rate = self.figure(*group, who, Line::per_second);
-                let cpu = self.figure(*group, who, |line| line.cpu_micros);
-                let allocations = self.figure(*group, who, |line| line.allocations);
-                let peak = self.figure(*group, who, |line| line.peak_kib.map(|kib| kib as f64));
-                row(
-                    text,
-                    [
-                        format!("`{who}`"),
-                        show(rate, shown),
-                        show(self.ratio(*group, who, Line::per_second), two),
-                        show(cpu, two),
-                        show(self.ratio(*group, who, |line| line.cpu_micros), two),
-                        middle(allocations, two),
-                        middle(peak, |kib| format!("{kib:.0}")),
-                    ],
-                );
-            }
-        }
-    }
-
-    fn latency(&self, text: &mut String, settings: Settings, groups: &[Group]) {
-        for group in groups.iter().filter(|group| group.case == Case::Latency) {
-            let rate = group.rate.unwrap_or_default();
-            let with = self.with(settings);
-            let _ = writeln!(
+    fn throughput(&self, text: &mut String, group: &Group) {
+        let what = format!("{}, {} bytes, {} messages", word(group.case), group.size, group.messages);
+        let header = "who | msg/s | of `raw` | µs CPU | of `raw` | allocations | peak KiB";
+        let bare = if group.bare { ", without headers" } else { "" };
+        table(text, &format!("{what}{bare}{}", self.with(group.settings)), header);
+        for who in self.who(group) {
+            let allocations = self.figure(group, who, |line| line.allocations);
+            let peak = self.figure(group, who, |line| line.peak_kib.map(|kib| kib as f64));
+            row(
                 text,
-                "\nLatency at {rate} messages/s, {} bytes, {} messages{with}, ms:\n",
-                group.size, group.messages
+                [
+                    format!("`{who}`"),
+                    show(self.figure(group, who, Line::per_second), shown),
+                    show(self.ratio(group, who, Line::per_second), two),
+                    show(self.figure(group, who, |line| line.cpu_micros), two),
+                    show(self.ratio(group, who, |line| line.cpu_micros), two),
+                    middle(allocations, two),
+                    middle(peak, whole),
+                ],
             );
-            text.push_str("| who | p50 | p99 | p99.9 | µs CPU |\n|---|---|---|---|---|\n");
-            for who in self.who(*group) {
-                let share = |of: fn(&super::latency::Micros) -> f64| {
-                    show(self.figure(*group, who, |line| line.micros.as_ref().map(|micros| of(micros) / 1e3)), two)
-                };
-                let cpu = self.figure(*group, who, |line| line.cpu_micros);
-                let cells = [share(|m| m.p50), share(|m| m.p99), share(|m| m.p999), middle(cpu, two)];
-                let [p50, p99, p999, cpu] = cells;
-                row(text, [format!("`{who}`"), p50, p99, p999, cpu]);
-            }
         }
     }
 
-    fn first(&self, text: &mut String, settings: Settings, groups: &[Group]) {
-        for group in groups.iter().filter(|group| group.case == Case::First) {
-            let _ = writeln!(text, "\nStart to first message{}, ms:\n", self.with(settings));
-            text.push_str("| who | ms |\n|---|---|\n");
-            for who in self.who(*group) {
-                let millis = self.figure(*group, who, |line| line.seconds.map(|seconds| seconds * 1e3));
-                row(text, [format!("`{who}`"), show(millis, two)]);
-            }
+    /// A latency of somebody, in ms.
+    fn millis(&self, group: &Group, who: &str, of: fn(&Micros) -> f64) -> Option<Spread> {
+        self.figure(group, who, |line| line.micros.as_ref().map(|micros| of(micros) / 1e3))
+    }
+
+    fn latency(&self, text: &mut String, group: &Group) {
+        let rate = group.rate.unwrap_or_default();
+        let what = format!("Latency at {rate} messages/s, {} bytes, {} messages", group.size, group.messages);
+        table(
+            text,
+            &format!("{what}{}, ms", self.with(group.settings)),
+            "who | p50 | p99 | p99 of `raw` | p99.9 | µs CPU",
+        );
+        for who in self.who(group) {
+            let cpu = self.figure(group, who, |line| line.cpu_micros);
+            row(
+                text,
+                [
+                    format!("`{who}`"),
+                    show(self.millis(group, who, |micros| micros.p50), two),
+                    show(self.millis(group, who, |micros| micros.p99), two),
+                    show(self.ratio(group, who, |line| line.micros.map(|micros| micros.p99)), two),
+                    show(self.millis(group, who, |micros| micros.p999), two),
+                    middle(cpu, two),
+                ],
+            );
+        }
+    }
+
+    fn first(&self, text: &mut String, group: &Group) {
+        table(text, &format!("Start to first message{}, ms", self.with(group.settings)), "who | ms");
+        for who in self.who(group) {
+            let millis = self.figure(group, who, |line| line.seconds.map(|seconds| seconds * 1e3));
+            row(text, [format!("`{who}`"), show(millis, two)]);
         }
     }
 
     fn sizes(&self, text: &mut String, groups: &[Group]) {
-        let Some(first) = groups.first() else { return };
-        let _ = writeln!(text, "\nBy size{}, ours and `raw`:\n", self.with(first.settings));
-        text.push_str("| case | bytes | messages | ours: msg/s | of `raw` | ours: µs CPU | of `raw` |\n|---|---|---|---|---|---|---|\n");
+        let header = "case | bytes | messages | ours: msg/s | of `raw` | ours: µs CPU | of `raw`";
+        table(text, &format!("By size, ours and `raw`{}", self.alike()), header);
         for group in groups {
             row(
                 text,
@@ -220,12 +229,113 @@ impl Field<'_> {
                     word(group.case),
                     group.size.to_string(),
                     group.messages.to_string(),
-                    show(self.figure(*group, "ours", Line::per_second), shown),
-                    show(self.ratio(*group, "ours", Line::per_second), two),
-                    show(self.figure(*group, "ours", |line| line.cpu_micros), two),
-                    show(self.ratio(*group, "ours", |line| line.cpu_micros), two),
+                    show(self.figure(group, OURS, Line::per_second), shown),
+                    show(self.ratio(group, OURS, Line::per_second), two),
+                    show(self.figure(group, OURS, |line| line.cpu_micros), two),
+                    show(self.ratio(group, OURS, |line| line.cpu_micros), two),
                 ],
             );
+        }
+    }
+
+    /// What an idle input takes: the memory of a process that has them, without that of one that has a single one.
+    fn bindings(&self, text: &mut String, groups: &[Group]) {
+        let header = "idle inputs | KiB for each: ours | `raw` | ours beyond `raw` | msg/s of the busy one | of that beside none | µs CPU | of that beside none";
+        table(text, "Both sides of one channel at once, beside inputs to which nothing comes", header);
+        let at = |beside| groups.iter().find(|group| group.beside == beside);
+        let (Some(alone), Some(single)) = (at(0), at(1)) else { return };
+        let resident = |line: &Line| line.resident_kib.first().map(|kib| *kib as f64);
+        for group in groups {
+            let each = |who: &str| {
+                let more = self.lines(group, who).filter(|_| group.beside > 1).filter_map(|measured| {
+                    let other = self.lines(single, who).find(|other| other.round == measured.round)?;
+                    Some((resident(&measured.line)? - resident(&other.line)?) / (group.beside - 1) as f64)
+                });
+                Spread::of(more.collect())
+            };
+            let (ours, raw) = (each(OURS), each(YARDSTICK));
+            let beyond = ours.zip(raw).map(|(ours, raw)| one(ours.middle - raw.middle));
+            let of_alone = |figure: fn(&Line) -> Option<f64>| {
+                Some(two(self.figure(group, OURS, figure)?.middle / self.figure(alone, OURS, figure)?.middle))
+            };
+            row(
+                text,
+                [
+                    group.beside.to_string(),
+                    show(ours, one),
+                    show(raw, one),
+                    beyond.unwrap_or_default(),
+                    show(self.figure(group, OURS, Line::per_second), shown),
+                    of_alone(Line::per_second).unwrap_or_default(),
+                    show(self.figure(group, OURS, |line| line.cpu_micros), two),
+                    of_alone(|line| line.cpu_micros).unwrap_or_default(),
+                ],
+            );
+        }
+    }
+
+    fn handlers(&self, text: &mut String, groups: &[Group]) {
+        let what = format!("consume, {SMALL} bytes, `concurrency: {LANES}`");
+        table(text, &what, "ordering | handler, ms | messages | msg/s | µs CPU");
+        for group in groups {
+            let ordering = group.setting("consumer/ordering").unwrap_or_default();
+            row(
+                text,
+                [
+                    format!("`{ordering}`"),
+                    group.handler.to_string(),
+                    group.messages.to_string(),
+                    show(self.figure(group, OURS, Line::per_second), shown),
+                    show(self.figure(group, OURS, |line| line.cpu_micros), two),
+                ],
+            );
+        }
+    }
+
+    fn tuning(&self, text: &mut String, groups: &[Group]) {
+        let header =
+            "set | publish: msg/s | µs CPU | consume: msg/s | µs CPU | latency at 500/s: p50, ms | p99, ms | µs CPU";
+        table(text, "Ours, with the defaults but for what is set", header);
+        let mut seen: Vec<&[String]> = Vec::new();
+        for Group { set, .. } in groups {
+            if seen.contains(&set.as_slice()) {
+                continue;
+            }
+            seen.push(set);
+            let of = |case| groups.iter().find(|group| group.case == case && group.set == *set);
+            let cpu = |case| middle(of(case).and_then(|group| self.figure(group, OURS, |line| line.cpu_micros)), two);
+            let rate = |case| show(of(case).and_then(|group| self.figure(group, OURS, Line::per_second)), shown);
+            let millis = |share: fn(&Micros) -> f64| {
+                show(of(Case::Latency).and_then(|group| self.millis(group, OURS, share)), two)
+            };
+            let names: Vec<String> = set.iter().map(|set| format!("`{set}`")).collect();
+            row(
+                text,
+                [
+                    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") },
+                    rate(Case::Publish),
+                    cpu(Case::Publish),
+                    rate(Case::Consume),
+                    cpu(Case::Consume),
+                    millis(|micros| micros.p50),
+                    millis(|micros| micros.p99),
+                    cpu(Case::Latency),
+                ],
+            );
+        }
+    }
+
+    fn memory(&self, text: &mut String, groups: &[Group]) {
+        for group in groups {
+            let Group { handler, messages, size, .. } = group;
+            let what = format!(
+                "{messages} messages of {size} bytes are there, {LANES} handlers of {handler} ms: memory of the process, KiB"
+            );
+            table(text, &what, "handled | KiB");
+            let Some(line) = self.lines(group, OURS).next().map(|measured| &measured.line) else { continue };
+            for (tenth, kib) in line.resident_kib.iter().enumerate() {
+                row(text, [format!("{} %", tenth * 10), kib.to_string()]);
+            }
         }
     }
 
@@ -264,15 +374,23 @@ impl Field<'_> {
             _ => "",
         }
     }
+
+    /// What stands over ours and `raw`, which are always set alike.
+    fn alike(&self) -> &'static str {
+        self.with(Settings::Equal)
+    }
 }
 
 /// The groups of which there is a chart: small messages, and latencies where nobody is busy.
 pub fn charted(field: &Field<'_>) -> Vec<Group> {
     let mut seen = Vec::new();
     let mut groups = field.groups();
+    if ![Part::Throughput, Part::Latency, Part::First].contains(&field.0.part) {
+        return Vec::new();
+    }
     groups.retain(|group| {
         let name = (group.case, group.settings);
-        let is_first = group.size == SMALL && !seen.contains(&name) && !field.who(*group).is_empty();
+        let is_first = group.size == SMALL && !group.bare && !seen.contains(&name) && !field.who(group).is_empty();
         if is_first {
             seen.push(name);
         }
@@ -287,6 +405,12 @@ pub fn title(broker: Broker) -> &'static str {
         Broker::Rabbit => "RabbitMQ",
         Broker::Kafka => "Kafka",
     }
+}
+
+/// Begins a table.
+fn table(text: &mut String, what: &str, header: &str) {
+    let columns = header.split(" | ").count();
+    let _ = writeln!(text, "\n{what}:\n\n| {header} |\n|{}", "---|".repeat(columns));
 }
 
 fn row<const N: usize>(text: &mut String, cells: [String; N]) {
@@ -316,14 +440,21 @@ fn two(figure: f64) -> String {
     format!("{figure:.2}")
 }
 
+fn one(figure: f64) -> String {
+    format!("{figure:.1}")
+}
+
+fn whole(figure: f64) -> String {
+    format!("{figure:.0}")
+}
+
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::field::latency::Micros;
     use crate::field::results::tests::{line, results};
 
     pub fn measured() -> Results {
-        let mut results = results(Broker::Kafka);
+        let mut results = results(Broker::Kafka, Part::Throughput);
         let publish = "kafka publish --messages 1000 --size 130";
         for (round, ours, raw) in [(0, 9.0, 9.0), (1, 0.5, 1.0), (2, 1.0, 1.0), (3, 2.0, 1.0)] {
             results.push(round, line(&format!("raw {publish}"), raw));
@@ -333,41 +464,124 @@ pub mod tests {
         let mut peer = line("shove kafka both --messages 1000 --size 130", 1.0);
         (peer.seconds, peer.unsupported) = (None, Some("no keys".to_owned()));
         results.push(0, peer);
-        let mut latency = line("tuned kafka latency --messages 1000 --size 130 --rate 500", 1.0);
-        latency.micros = Some(Micros { p50: 500.0, p99: 1500.0, p999: 2500.0, max: 9000.0 });
-        results.push(1, latency);
-        results.push(1, line("ours kafka consume --messages 101 --size 10 --settings equal", 0.5));
-        results.push(1, line("raw kafka consume --messages 101 --size 10 --settings equal", 1.0));
         results
+    }
+
+    fn tables(part: Part, lines: Vec<Line>) -> String {
+        let mut results = results(Broker::Kafka, part);
+        lines.into_iter().for_each(|line| results.push(1, line));
+        Field(&results).tables()
+    }
+
+    fn assert_has(text: &str, rows: &[&str]) {
+        for row in rows {
+            assert!(text.contains(row), "{row}\n{text}");
+        }
     }
 
     #[test]
     fn a_ratio_is_of_the_same_round_and_the_first_round_does_not_count() {
-        let results = measured();
-        let text = Field(&results).tables();
-        let row =
-            "| `ours` | 1000 (500–2000) | 1.00 (0.50–2.00) | 2.00 (1.00–4.00) | 1.00 (0.50–2.00) | 4.00 | 30000 |";
-        assert!(text.contains(row), "{text}");
-        let row = "| `tuned` | 2000 (2000–2000) | 2.00 (2.00–2.00) |";
-        assert!(text.contains(row), "{text}");
+        let text = Field(&measured()).tables();
+        assert_has(
+            &text,
+            &[
+                "publish, 130 bytes, 1000 messages, each with its own defaults:\n",
+                "| `ours` | 1000 (500–2000) | 1.00 (0.50–2.00) | 2.00 (1.00–4.00) | 1.00 (0.50–2.00) | 4.00 | 30000 |",
+                "| `tuned` | 2000 (2000–2000) | 2.00 (2.00–2.00) |",
+                "| `shove` | both | no keys |",
+            ],
+        );
+        let head = "Throughput, measured on 2026-11-30, rustc 1, 2 cores, load 0.1 before and 2.0 after, 3 rounds";
+        assert!(text.starts_with(head), "{text}");
+        assert!(!text.contains("both, 130 bytes"), "nobody could do it: {text}");
     }
 
     #[test]
-    fn latencies_sizes_and_what_is_missing_have_tables() {
-        let results = measured();
-        let text = Field(&results).tables();
-        for row in [
-            "Latency at 500 messages/s, 130 bytes, 1000 messages, each with its own defaults, ms:\n",
-            "| `tuned` | 0.50 (0.50–0.50) | 1.50 (1.50–1.50) | 2.50 (2.50–2.50) | 2.00 |",
-            "By size, all with our settings, ours and `raw`:\n",
-            "| consume | 10 | 101 | 200 (200–200) | 2.00 (2.00–2.00) | 1.00 (1.00–1.00) | 0.50 (0.50–0.50) |",
-            "| `shove` | both | no keys |",
-        ] {
-            assert!(text.contains(row), "{row}\n{text}");
-        }
-        assert!(text.starts_with(
-            "### Kafka\n\nMeasured on 2026-11-30, rustc 1, 2 cores, load 0.1 before and 2.0 after, 2 rounds"
-        ));
+    fn latencies_have_a_table() {
+        let latency = |who: &str, by: f64| {
+            let mut line = line(&format!("{who} kafka latency --messages 1000 --size 130 --rate 500"), 1.0);
+            line.micros = Some(Micros { p50: 500.0 * by, p99: 1500.0 * by, p999: 2500.0 * by, max: 9000.0 });
+            line
+        };
+        let text = tables(Part::Latency, vec![latency("raw", 1.0), latency("tuned", 2.0)]);
+        assert_has(
+            &text,
+            &[
+                "Latency at 500 messages/s, 130 bytes, 1000 messages, each with its own defaults, ms:\n",
+                "| `tuned` | 1.00 (1.00–1.00) | 3.00 (3.00–3.00) | 2.00 (2.00–2.00) | 5.00 (5.00–5.00) | 2.00 |",
+            ],
+        );
+    }
+
+    #[test]
+    fn sizes_have_a_table() {
+        let of = |who: &str, seconds| {
+            line(&format!("{who} kafka consume --messages 101 --size 10 --settings equal"), seconds)
+        };
+        let text = tables(Part::Sizes, vec![of("ours", 0.5), of("raw", 1.0)]);
+        assert_has(
+            &text,
+            &[
+                "By size, ours and `raw`, all with our settings:\n",
+                "| consume | 10 | 101 | 200 (200–200) | 2.00 (2.00–2.00) | 1.00 (1.00–1.00) | 0.50 (0.50–0.50) |",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_idle_inputs_take_is_without_what_there_is_anyway() {
+        let of = |who: &str, beside: usize, kib, seconds| {
+            let beside = if beside > 0 { format!(" --beside {beside}") } else { String::new() };
+            let mut line = line(&format!("{who} kafka both --messages 1000 --size 130{beside}"), seconds);
+            line.resident_kib = vec![kib];
+            line
+        };
+        let lines = vec![
+            of("ours", 0, 900, 1.0),
+            of("ours", 1, 1000, 1.0),
+            of("raw", 1, 500, 1.0),
+            of("ours", 11, 1300, 2.0),
+            of("raw", 11, 700, 1.0),
+        ];
+        let text = tables(Part::Bindings, lines);
+        assert_has(
+            &text,
+            &[
+                "| 0 |  |  |  | 1000 (1000–1000) | 1.00 | 2.00 (2.00–2.00) | 1.00 |",
+                "| 1 |  |  |  | 1000 (1000–1000) | 1.00 | 2.00 (2.00–2.00) | 1.00 |",
+                "| 11 | 30.0 (30.0–30.0) | 20.0 (20.0–20.0) | 10.0 | 500 (500–500) | 0.50 | 4.00 (4.00–4.00) | 2.00 |",
+            ],
+        );
+    }
+
+    #[test]
+    fn handlers_settings_and_memory_have_tables() {
+        let set = "--set consumer/ordering=key --set consumer/concurrency=16";
+        let handler = line(&format!("ours kafka consume --messages 101 --size 130 --handler 10 {set}"), 0.5);
+        assert_has(
+            &tables(Part::Handlers, vec![handler]),
+            &["| `key` | 10 | 101 | 200 (200–200) | 1.00 (1.00–1.00) |"],
+        );
+
+        let linger = "--set producer/kafka/linger=5ms";
+        let mut latency = line(&format!("ours kafka latency --messages 1000 --size 130 --rate 500 {linger}"), 1.0);
+        latency.micros = Some(Micros { p50: 500.0, p99: 1500.0, p999: 2500.0, max: 9000.0 });
+        let lines = vec![
+            line(&format!("ours kafka publish --messages 1000 --size 130 {linger}"), 1.0),
+            latency,
+            line("ours kafka publish --messages 1000 --size 130", 2.0),
+        ];
+        assert_has(
+            &tables(Part::Tuning, lines),
+            &[
+                "| `producer/kafka/linger=5ms` | 1000 (1000–1000) | 2.00 |  |  | 0.50 (0.50–0.50) | 1.50 (1.50–1.50) | 2.00 |",
+                "| nothing | 500 (500–500) | 4.00 |  |  |  |  |  |",
+            ],
+        );
+
+        let mut hold = line("ours kafka hold --messages 101 --size 1024 --handler 100", 0.5);
+        hold.resident_kib = vec![5000, 5100];
+        assert_has(&tables(Part::Memory, vec![hold]), &["| 0 % | 5000 |\n| 10 % | 5100 |\n"]);
     }
 
     #[test]
@@ -375,16 +589,18 @@ pub mod tests {
         let mut results = measured();
         results.push(1, line("mq-bridge kafka publish --messages 1000 --size 130", 1.0));
         let field = Field(&results);
-        assert_eq!(field.who(field.groups()[0]), ["ours", "raw", "tuned", "mq-bridge"]);
+        assert_eq!(field.who(&field.groups()[0]), ["ours", "raw", "tuned", "mq-bridge"]);
     }
 
     #[test]
     fn only_small_messages_that_were_measured_are_charted() {
-        let results = measured();
+        let mut results = measured();
+        results.push(1, line("ours kafka consume --messages 101 --size 1024", 0.5));
         let field = Field(&results);
         let cases: Vec<Case> = charted(&field).iter().map(|group| group.case).collect();
-        assert_eq!(cases, [Case::Publish, Case::Latency]);
+        assert_eq!(cases, [Case::Publish]);
     }
+
     #[test]
     fn three_digits_are_shown() {
         let figures = [0.5, 123.4, 12_345.0, 123_456.0, 2_345_678.0];

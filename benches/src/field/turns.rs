@@ -6,13 +6,14 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use super::plan::{CALM, OWN, PEERS, ROUNDS, Rate, SMALL, Step, plan};
+use super::plan::{CALM, OWN, PEERS, Part, ROUNDS, Rate, SMALL, Step, plan};
 use super::protocol::{Broker, Case, Line, Task, read};
 use super::results::{Results, home, path};
+use super::tables::Field;
 use crate::measure::{by_turns, load, median};
 
 /// How long a program may take; it ends itself long before if nothing happens.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -20,6 +21,7 @@ struct Wish {
     broker: Broker,
     quick: bool,
     rounds: usize,
+    parts: Vec<Part>,
     players: Vec<Entry>,
 }
 
@@ -35,7 +37,8 @@ impl Wish {
     fn parse(words: &[&str]) -> Result<Self, String> {
         let [broker, options @ ..] = words else { return Err("the broker is missing".to_owned()) };
         let own = OWN.iter().map(|who| Entry { who: (*who).to_owned(), program: None });
-        let mut wish = Self { broker: read(broker)?, quick: false, rounds: ROUNDS, players: own.collect() };
+        let (quick, rounds, parts) = (false, ROUNDS, Part::ALL.to_vec());
+        let mut wish = Self { broker: read(broker)?, quick, rounds, parts, players: own.collect() };
         let mut options = options.iter();
         while let Some(option) = options.next() {
             let mut value = || options.next().ok_or(format!("{option} needs a value"));
@@ -45,6 +48,7 @@ impl Wish {
                     let rounds = value()?.parse().ok().filter(|rounds| *rounds > 0);
                     wish.rounds = rounds.ok_or("--rounds must be 1 or more")?;
                 }
+                "--parts" => wish.parts = value()?.split(',').map(read).collect::<Result<_, _>>()?,
                 "--peers" => wish.players.extend(peers(value()?)),
                 _ => return Err(format!("there is no option {option}")),
             }
@@ -61,7 +65,7 @@ fn peers(text: &str) -> Vec<Entry> {
     names.into_iter().map(entry).collect()
 }
 
-/// Measures all and writes the results of a broker.
+/// Measures all, prints the tables of a broker, and writes its results unless it was quick.
 pub fn main(words: &[&str]) -> ExitCode {
     let wish = match Wish::parse(words) {
         Ok(wish) => wish,
@@ -70,11 +74,10 @@ pub fn main(words: &[&str]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let path = path(&home(), wish.broker);
-    match measure(&wish, &path) {
+    match measure(&wish, &home()) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(failed) => {
-            eprintln!("benches field: {failed} runs failed, {} says why", path.display());
+            eprintln!("benches field: {failed} runs failed, the tables say why");
             ExitCode::FAILURE
         }
         Err(cause) => {
@@ -85,28 +88,51 @@ pub fn main(words: &[&str]) -> ExitCode {
 }
 
 /// Returns how many runs have failed.
-fn measure(wish: &Wish, path: &Path) -> Result<usize, String> {
-    let mut results = Results {
-        broker: wish.broker,
-        date: today(),
-        compiler: env!("COMPILER").to_owned(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        load: [load(), load()],
-        rounds: wish.rounds,
-        quick: wish.quick,
-        versions: Vec::new(),
-        lines: Vec::new(),
-    };
-    for step in plan(wish.broker) {
-        let rate = rate(&step, &results);
-        let step = rate.map_or(step, |rate| step.at_rate(rate));
-        let step = if wish.quick { step.quick() } else { step };
-        play(wish, &step, rate, &mut results);
-        // what is measured is not lost if the next step is interrupted
-        results.load[1] = load();
-        results.write(path)?;
+fn measure(wish: &Wish, home: &Path) -> Result<usize, String> {
+    // half of what is measured now, or was before
+    let mut both = Results::read(&path(home, wish.broker, Part::Throughput)).ok();
+    let mut failed = 0;
+    for &part in &wish.parts {
+        let plan = plan(wish.broker, part);
+        if plan.is_empty() {
+            continue;
+        }
+        let path = path(home, wish.broker, part);
+        let partial = path.with_extension("partial");
+        let mut results = Results {
+            broker: wish.broker,
+            part,
+            date: today(),
+            compiler: env!("COMPILER").to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            load: [load(), load()],
+            rounds: wish.rounds,
+            quick: wish.quick,
+            versions: Vec::new(),
+            lines: Vec::new(),
+        };
+        for step in plan {
+            let rate = rate(&step, both.as_ref());
+            let step = rate.map_or(step.clone(), |rate| step.at_rate(rate));
+            let step = if wish.quick { step.quick() } else { step };
+            play(wish, &step, rate, &mut results);
+            results.load[1] = load();
+            if !wish.quick {
+                // what is measured is not lost if the next step is interrupted, and what was measured before neither
+                results.write(&partial)?;
+            }
+        }
+        if !wish.quick {
+            let moved = std::fs::rename(&partial, &path);
+            moved.map_err(|cause| format!("cannot write {}: {cause}", path.display()))?;
+        }
+        println!("{}", Field(&results).tables());
+        failed += results.lines.iter().filter(|measured| measured.line.failed.is_some()).count();
+        if part == Part::Throughput {
+            both = Some(results);
+        }
     }
-    Ok(results.lines.iter().filter(|measured| measured.line.failed.is_some()).count())
+    Ok(failed)
 }
 
 fn today() -> String {
@@ -115,17 +141,23 @@ fn today() -> String {
 }
 
 /// The rate of a step; half of the bare client's median is rounded, so that it is easy to read.
-fn rate(step: &Step, results: &Results) -> Option<f64> {
+fn rate(step: &Step, both: Option<&Results>) -> Option<f64> {
     match step.rate {
         Rate::None => None,
         Rate::Calm => Some(CALM),
         Rate::Half => {
-            let lines = results.lines.iter().map(|measured| &measured.line);
+            let lines = both.into_iter().flat_map(|results| &results.lines).map(|measured| &measured.line);
             let both = lines.filter(|line| {
-                (line.who.as_str(), line.case, line.size, line.settings) == ("raw", Case::Both, SMALL, step.settings)
+                (line.who.as_str(), line.case, line.size, line.settings, line.bare)
+                    == ("raw", Case::Both, SMALL, step.settings, false)
             });
             let rates: Vec<f64> = both.filter_map(Line::per_second).collect();
-            if rates.is_empty() { Some(CALM) } else { Some((median(rates).0 / 2.0 / 100.0).round().max(1.0) * 100.0) }
+            if rates.is_empty() {
+                eprintln!("benches field: throughput was not measured, so half of it is taken for {CALM} messages/s");
+                Some(CALM)
+            } else {
+                Some((median(rates).0 / 2.0 / 100.0).round().max(1.0) * 100.0)
+            }
         }
     }
 }
@@ -134,8 +166,9 @@ fn rate(step: &Step, results: &Results) -> Option<f64> {
 fn play(wish: &Wish, step: &Step, rate: Option<f64>, results: &mut Results) {
     let mut players: Vec<Asked<'_>> =
         wish.players.iter().filter(|player| step.asks(&player.who)).map(Asked::new).collect();
-    let first = usize::from(wish.quick);
-    for round in first..=wish.rounds {
+    let rounds = if step.once { 1 } else { wish.rounds };
+    let first = usize::from(wish.quick || step.once);
+    for round in first..=rounds {
         for index in by_turns(round, players.len()) {
             let player = &mut players[index];
             let task = Task {
@@ -146,6 +179,10 @@ fn play(wish: &Wish, step: &Step, rate: Option<f64>, results: &mut Results) {
                 messages: step.messages,
                 size: step.size,
                 rate,
+                bare: step.bare,
+                beside: step.beside,
+                handler: step.handler,
+                set: step.set.clone(),
             };
             let line = ask(player.entry.program.as_deref(), &task);
             eprintln!("round {round}: {}", serde_json::to_string(&line).expect("it is JSON"));
@@ -248,15 +285,26 @@ mod tests {
         assert_eq!((wish.broker, wish.quick, wish.rounds), (Broker::Kafka, false, 3));
         assert_eq!(wish.players.len(), OWN.len() + 2 + PEERS.len());
         assert_eq!(wish.players[OWN.len()], Entry { who: "x".to_owned(), program: Some("a".into()) });
+        assert_eq!(wish.parts, Part::ALL);
         assert_eq!(Wish::parse(&["memory", "--quick"]).map(|wish| (wish.quick, wish.rounds)), Ok((true, 1)));
-        for words in [&["kafka", "--rounds", "0"][..], &["kafka", "--rounds"], &["nats"], &[], &["kafka", "--peer"]] {
+        let parts = Wish::parse(&["memory", "--parts", "first,sizes"]).map(|wish| wish.parts);
+        assert_eq!(parts, Ok(vec![Part::First, Part::Sizes]));
+        let refused: [&[&str]; 6] = [
+            &["kafka", "--rounds", "0"],
+            &["kafka", "--rounds"],
+            &["nats"],
+            &[],
+            &["kafka", "--peer"],
+            &["kafka", "--parts", "x"],
+        ];
+        for words in refused {
             assert!(Wish::parse(words).is_err(), "{words:?}");
         }
     }
 
     #[test]
     fn half_is_of_what_the_bare_client_reaches_with_the_same_settings() {
-        let mut results = results(Broker::Kafka);
+        let mut results = results(Broker::Kafka, Part::Throughput);
         for (words, seconds) in [
             ("raw kafka both --messages 100000 --size 130", 1.0),
             ("raw kafka both --messages 100000 --size 130 --settings equal", 0.1),
@@ -266,13 +314,14 @@ mod tests {
             results.push(1, line(words, seconds));
         }
         let step = |settings, rate| {
-            let plan = plan(Broker::Kafka);
-            *plan.iter().find(|step| (step.settings, step.rate) == (settings, rate)).expect("it is planned")
+            let plan = [plan(Broker::Kafka, Part::Throughput), plan(Broker::Kafka, Part::Latency)].concat();
+            plan.into_iter().find(|step| (step.settings, step.rate) == (settings, rate)).expect("it is planned")
         };
-        assert_eq!(rate(&step(Settings::Defaults, Rate::Half), &results), Some(50_000.0));
-        assert_eq!(rate(&step(Settings::Equal, Rate::Half), &results), Some(500_000.0));
-        assert_eq!(rate(&step(Settings::Equal, Rate::Calm), &results), Some(500.0));
-        assert_eq!(rate(&step(Settings::Equal, Rate::None), &results), None);
+        assert_eq!(rate(&step(Settings::Defaults, Rate::Half), Some(&results)), Some(50_000.0));
+        assert_eq!(rate(&step(Settings::Equal, Rate::Half), Some(&results)), Some(500_000.0));
+        assert_eq!(rate(&step(Settings::Equal, Rate::Calm), Some(&results)), Some(500.0));
+        assert_eq!(rate(&step(Settings::Equal, Rate::None), Some(&results)), None);
+        assert_eq!(rate(&step(Settings::Equal, Rate::Half), None), Some(CALM), "nothing was measured");
     }
 
     #[test]
