@@ -6,11 +6,17 @@
 //!
 //! Every other type goes through serde: `application/json`; `text/plain` for one string, character, number, boolean or enum variant
 //! without data; `application/octet-stream` for bytes, a string or a sequence of `u8`; then [the codecs that were added](Codecs::with);
-//! then any other `text/*` as plain text. No error holds a piece of the payload.
+//! then any `*+json` as JSON, with the feature `xml` `application/xml`, `text/xml` and any `*+xml` as XML, and any other `text/*` as plain
+//! text. No error holds a piece of the payload.
+//!
+//! XML is that of [quick-xml](https://docs.rs/quick-xml/latest/quick_xml/de/): a field is an element, `#[serde(rename = "@name")]` an
+//! attribute, a list an element for each item, the root has the name of the type. It has at most 16 MiB and 128 elements within each other, and no
+//! entities but XML's own.
 
 mod field;
 mod json;
 mod octets;
+mod quiet;
 mod raw;
 mod reason;
 mod refuse;
@@ -18,6 +24,8 @@ mod select;
 #[cfg(test)]
 mod tests;
 mod text;
+#[cfg(feature = "xml")]
+mod xml;
 
 use std::fmt;
 use std::sync::Arc;

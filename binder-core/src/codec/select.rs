@@ -1,9 +1,12 @@
 //! Content types beside `application/json`, and that one with parameters.
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 
-use super::{Codecs, json, octets, text, unfit};
+use super::reason::Reason;
+#[cfg(feature = "xml")]
+use super::xml;
+use super::{Codecs, json, octets, quiet, text, unfit};
 use crate::message::ContentType;
 use crate::{Error, ErrorKind, Result};
 
@@ -12,10 +15,12 @@ enum Format<'a> {
     Json,
     Text,
     Octets,
+    #[cfg(feature = "xml")]
+    Xml,
     Added(&'a dyn super::Codec),
 }
 
-/// The three exact built-in types first, then what the application added, then every other `text/*` as plain text.
+/// The three exact built-in types first, then what the application added, then the other formats, then every other `text/*` as plain text.
 fn select<'a>(codecs: &'a Codecs, content_type: &ContentType) -> Result<Format<'a>> {
     let essence = content_type.essence();
     match essence {
@@ -26,6 +31,9 @@ fn select<'a>(codecs: &'a Codecs, content_type: &ContentType) -> Result<Format<'
     }
     match codecs.find(essence) {
         Some(codec) => Ok(Format::Added(codec)),
+        None if essence.ends_with("+json") => Ok(Format::Json),
+        #[cfg(feature = "xml")]
+        None if essence == "application/xml" || essence == "text/xml" || essence.ends_with("+xml") => Ok(Format::Xml),
         None if essence.starts_with("text/") => Ok(Format::Text),
         None => Err(unknown(content_type)),
     }
@@ -42,6 +50,8 @@ pub(super) fn encode_other<T: Serialize>(
         Format::Json => serde_json::to_writer(out, value).map_err(|cause| json::unwritten(content_type, &cause)),
         Format::Text => text::write(value, out).map_err(|cause| unfit("write", content_type, cause)),
         Format::Octets => octets::write(value, out).map_err(|cause| unfit("write", content_type, cause)),
+        #[cfg(feature = "xml")]
+        Format::Xml => xml::write(value, out).map_err(|cause| unfit("write", content_type, cause)),
         Format::Added(codec) => codec.encode(content_type, &value, out),
     }
 }
@@ -56,20 +66,41 @@ pub(super) fn decode_other<T: DeserializeOwned>(
         Format::Json => serde_json::from_slice(bytes).map_err(|cause| json::unread::<T>(content_type, bytes, &cause)),
         Format::Text => text::read(bytes).map_err(|cause| unfit("read", content_type, cause)),
         Format::Octets => octets::read(bytes).map_err(|cause| unfit("read", content_type, cause)),
+        #[cfg(feature = "xml")]
+        Format::Xml => xml::read(bytes).map_err(|cause| unfit("read", content_type, cause)),
         Format::Added(codec) => decode_added(codec, content_type, bytes),
     }
 }
 
 fn decode_added<T: DeserializeOwned>(codec: &dyn super::Codec, content_type: &ContentType, bytes: &[u8]) -> Result<T> {
-    let mut payload = None;
-    codec.decode(content_type, bytes, &mut |reader| {
-        payload = Some(erased_serde::deserialize(reader)?);
+    let (mut payload, mut said) = (None, None);
+    let decoded = codec.decode(content_type, bytes, &mut |reader| {
+        let mut by_codec = false;
+        let tell = |_: &erased_serde::Error| {
+            by_codec = true;
+            Reason::new("the codec refused it")
+        };
+        payload = Some(quiet::read(reader, tell).map_err(|reason| {
+            let error = erased_serde::Error::custom(&reason);
+            // the codec tells its own errors itself
+            said = (!by_codec).then_some(reason);
+            error
+        })?);
         Ok(())
-    })?;
-    payload.ok_or_else(|| Error::new(ErrorKind::Codec, format!("the codec of `{content_type}` read nothing")))
+    });
+    match (decoded, said) {
+        (Err(_), Some(reason)) => Err(unfit("read", content_type, reason)),
+        (Err(error), None) => Err(error),
+        (Ok(()), _) => {
+            payload.ok_or_else(|| Error::new(ErrorKind::Codec, format!("the codec of `{content_type}` read nothing")))
+        }
+    }
 }
 
 fn unknown(content_type: &ContentType) -> Error {
-    let there_are = "application/json, text/*, application/octet-stream and those that were added to the application";
+    let xml = if cfg!(feature = "xml") { "application/xml, text/xml, *+xml, " } else { "" };
+    let there_are = format!(
+        "application/json, *+json, {xml}text/*, application/octet-stream and those that were added to the application"
+    );
     Error::new(ErrorKind::Codec, format!("no codec for content type `{content_type}`; there are {there_are}"))
 }

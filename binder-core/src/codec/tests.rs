@@ -83,6 +83,26 @@ fn json_is_chosen_by_its_essence() {
 }
 
 #[test]
+fn what_ends_with_json_is_json() {
+    let codecs = Codecs::new();
+    assert_eq!(written(&codecs, "application/hal+json", &Card { number: 7 }), br#"{"number":7}"#);
+    assert_eq!(read::<Card>(&codecs, "application/vnd.card.v1+json", br#"{"number":7}"#).unwrap(), Card { number: 7 });
+    assert_eq!(written(&codecs.with(Marked("<")), "application/hal+json", &true), b"<true", "unless a codec was added");
+}
+
+#[cfg(feature = "xml")]
+#[test]
+fn xml_is_chosen_by_its_essence() {
+    let codecs = Codecs::new();
+    for content_type in ["application/xml", "text/xml;charset=UTF-8", "application/atom+xml"] {
+        assert_eq!(written(&codecs, content_type, &Card { number: 7 }), b"<Card><number>7</number></Card>");
+        let card = read::<Card>(&codecs, content_type, b"<Card><number>7</number></Card>");
+        assert_eq!(card.unwrap(), Card { number: 7 });
+    }
+    assert_eq!(written(&codecs.with(Marked("<")), "text/xml", &true), b"<true", "unless a codec was added");
+}
+
+#[test]
 fn text_is_chosen_by_its_essence() {
     let codecs = Codecs::new();
     for content_type in ["text/plain", "text/plain; charset=utf-8", "text/markdown"] {
@@ -229,6 +249,30 @@ mod secrets {
             let text = format!("{error:?}");
             assert!(text.contains("refused the value") && !text.contains("s3cret"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_type_says_to_an_added_codec_is_not_repeated() {
+        let read = |json: &str| read::<Card>(&Codecs::new().with(Marked("")), "application/marked", json.as_bytes());
+        let error = read(r#"{"s3cret": 1}"#).unwrap_err();
+        let text = "can't read the payload as `application/marked`: missing field `number`";
+        assert_eq!(error.to_string(), text);
+        let error = read(r#"{"number": 1,,}"#).unwrap_err();
+        assert_eq!(error.to_string(), "not marked", "a codec tells its own errors itself");
+    }
+
+    #[cfg(feature = "xml")]
+    #[test]
+    fn what_a_type_says_when_it_is_written_as_xml_is_not_repeated() {
+        struct Chatty;
+        impl Serialize for Chatty {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("s3cret"))
+            }
+        }
+        let error = Chatty.encode(&Codecs::new(), &ContentType::parse("application/xml"), &mut Vec::new()).unwrap_err();
+        let text = format!("{error:?}");
+        assert!(text.contains("refused the value") && !text.contains("s3cret"), "{text}");
     }
 
     #[test]
