@@ -304,11 +304,12 @@ impl InputEntry {
     fn settings(&self, consumer: &dyn Consumer) -> Result<Settings> {
         let properties = &self.binding.properties;
         let key = properties.key.as_deref().and_then(KeySource::parse_received);
+        let hands_out = self.pulled.load(SeqCst);
         Ok(Settings {
             channel: Arc::clone(&self.binding.channel),
             retry: RetryPolicy::new(properties),
-            handler_timeout: Some(properties.handler_timeout)
-                .filter(|wait| !wait.is_zero() && !self.pulled.load(SeqCst)),
+            handler_timeout: Some(properties.handler_timeout).filter(|wait| !wait.is_zero() && !hands_out),
+            hands_out,
             breaker: properties.breaker,
             ordering: properties.ordering,
             concurrency: properties.concurrency as usize,

@@ -28,6 +28,7 @@ mod runner;
 mod seek;
 mod signal;
 mod slots;
+mod spread;
 mod state;
 mod supply;
 mod transaction;

@@ -59,8 +59,9 @@ impl Commands {
 
 /// A consumer with its work.
 pub(crate) struct Runner<F, Fut> {
-    consumer: Box<dyn Consumer>,
+    /// Dropped before the consumer: what it has goes to others then, and no call may run any more.
     work: Work<F, Fut>,
+    consumer: Box<dyn Consumer>,
     control: watch::Receiver<Command>,
     commands: Commands,
     state: StateCell,
@@ -76,7 +77,7 @@ pub(crate) struct Runner<F, Fut> {
 impl<F, Fut> Runner<F, Fut>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Send + Sync,
-    Fut: Future<Output = Verdict> + Send,
+    Fut: Future<Output = Verdict> + Send + 'static,
 {
     pub(crate) fn new(
         consumer: Box<dyn Consumer>,
@@ -294,7 +295,7 @@ fn take<F, Fut>(
     assigned: &mut Assigned,
 ) where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict>,
+    Fut: Future<Output = Verdict> + Send + 'static,
 {
     match received {
         Received::Batch(view) => work.accept(&*view),

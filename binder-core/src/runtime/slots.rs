@@ -1,14 +1,18 @@
-//! Running handlers: a fixed number of reusable places for futures, polled in one task.
+//! Running handlers: a fixed number of reusable places for futures, polled in one task. Those that compute for long are
+//! [spread](super::spread) over several.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
 
 use futures::task::AtomicWaker;
+use tokio::time::Instant;
 
+use super::spread::{Away, Late};
 use crate::handler::{HandlerError, Verdict};
 
 /// Index of a place.
@@ -18,6 +22,15 @@ pub(crate) type SlotIndex = usize;
 pub(crate) enum Started {
     Done(Verdict),
     Running(SlotIndex),
+}
+
+/// A future that is done.
+pub(crate) struct Done {
+    pub(crate) slot: SlotIndex,
+    /// None if it was dropped because it was late.
+    pub(crate) verdict: Option<Verdict>,
+    /// How long it kept its core before its first wait, if it had a task of its own.
+    pub(crate) away: Option<Duration>,
 }
 
 /// Places for futures of one type. Starting one allocates nothing once its place exists; only those that were woken are polled.
@@ -35,6 +48,8 @@ pub(crate) struct Slots<F> {
 /// A box for one future at a time, and what wakes it.
 struct Place<F> {
     future: Pin<Box<Option<F>>>,
+    /// A call in a task of its own, instead of the future.
+    away: Option<Away<F>>,
     waker: Waker,
     index: SlotIndex,
 }
@@ -42,7 +57,7 @@ struct Place<F> {
 impl<F> Place<F> {
     fn new(ready: &Arc<Ready>, index: SlotIndex) -> Self {
         let waker = Arc::new(SlotWaker { ready: Arc::clone(ready), index }).into();
-        Self { future: Box::pin(None), waker, index }
+        Self { future: Box::pin(None), away: None, waker, index }
     }
 }
 
@@ -68,7 +83,7 @@ impl Wake for SlotWaker {
     }
 }
 
-impl<F: Future<Output = Verdict>> Slots<F> {
+impl<F: Future<Output = Verdict> + Send + 'static> Slots<F> {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
         let words = (0..=limit / 64).map(|_| AtomicU64::new(0)).collect();
@@ -102,6 +117,18 @@ impl<F: Future<Output = Verdict>> Slots<F> {
         }
     }
 
+    /// As [`start`](Self::start), but gives the future to a task of its own.
+    pub(crate) fn start_away(&mut self, future: F) -> Started {
+        self.next.future.as_mut().set(Some(future));
+        let index = self.keep_next();
+        if let Some(place) = self.running[index].as_mut() {
+            place.away = Some(Away::start(std::mem::replace(&mut place.future, Box::pin(None))));
+            // to be polled for the first time
+            place.waker.wake_by_ref();
+        }
+        Started::Running(index)
+    }
+
     /// Drops a future whose first poll has panicked.
     #[cold]
     pub(crate) fn clear_next(&mut self) {
@@ -124,17 +151,17 @@ impl<F: Future<Output = Verdict>> Slots<F> {
     }
 
     /// Polls those that were woken; returns one that is done.
-    pub(crate) fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<(SlotIndex, Verdict)> {
+    pub(crate) fn poll_done(&mut self, context: &mut Context<'_>) -> Poll<Done> {
         self.ready.task.register(context.waker());
         for word in 0..self.ready.words.len() {
             let mut bits = self.ready.words[word].swap(0, SeqCst);
             while bits != 0 {
                 let bit = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let index = word * 64 + bit;
-                if let Poll::Ready(verdict) = self.poll_running(index) {
+                let slot = word * 64 + bit;
+                if let Poll::Ready((verdict, away)) = self.poll_running(slot) {
                     self.ready.words[word].fetch_or(bits, SeqCst);
-                    return Poll::Ready((index, verdict));
+                    return Poll::Ready(Done { slot, verdict, away });
                 }
             }
         }
@@ -145,11 +172,22 @@ impl<F: Future<Output = Verdict>> Slots<F> {
     pub(crate) fn cancel(&mut self, index: SlotIndex) {
         if let Some(mut place) = self.running.get_mut(index).and_then(Option::take) {
             place.future.as_mut().set(None);
+            place.away = None;
             self.spare.push(place);
         }
     }
 
-    fn poll_running(&mut self, index: SlotIndex) -> Poll<Verdict> {
+    /// Drops a future that has been running for longer than `patience`, unless it has a task and is not late there.
+    pub(crate) fn end_late(&mut self, index: SlotIndex, now: Instant, patience: Duration) -> Late {
+        let away = self.running.get(index).and_then(Option::as_ref).and_then(|place| place.away.as_ref());
+        let late = away.map_or(Late::Dropped, |away| away.end_late(now, patience));
+        if late == Late::Dropped {
+            self.cancel(index);
+        }
+        late
+    }
+
+    fn poll_running(&mut self, index: SlotIndex) -> Poll<(Option<Verdict>, Option<Duration>)> {
         let Some(slot) = self.running.get_mut(index) else { return Poll::Pending };
         let Some(place) = slot else { return Poll::Pending };
         let polled = poll(place);
@@ -162,9 +200,16 @@ impl<F: Future<Output = Verdict>> Slots<F> {
 
 /// Polls the future of a place, which is empty afterwards if the future is ready.
 #[inline]
-fn poll<F: Future<Output = Verdict>>(place: &mut Place<F>) -> Poll<Verdict> {
-    let Some(future) = place.future.as_mut().as_pin_mut() else { return Poll::Pending };
+fn poll<F: Future<Output = Verdict> + Send + 'static>(
+    place: &mut Place<F>,
+) -> Poll<(Option<Verdict>, Option<Duration>)> {
     let mut context = Context::from_waker(&place.waker);
+    if let Some(away) = &mut place.away {
+        let (verdict, took) = ready!(away.poll(&mut context));
+        place.away = None;
+        return Poll::Ready((verdict, Some(took)));
+    }
+    let Some(future) = place.future.as_mut().as_pin_mut() else { return Poll::Pending };
     let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
     let verdict = match polled {
         Ok(Poll::Pending) => return Poll::Pending,
@@ -172,7 +217,7 @@ fn poll<F: Future<Output = Verdict>>(place: &mut Place<F>) -> Poll<Verdict> {
         Err(panic) => Err(HandlerError::from_panic(panic.as_ref())),
     };
     place.future.as_mut().set(None);
-    Poll::Ready(verdict)
+    Poll::Ready((Some(verdict), None))
 }
 
 #[cfg(test)]
@@ -214,7 +259,7 @@ mod tests {
             }
         }
         for index in expected {
-            assert_eq!(poll_fn(|context| slots.poll_done(context)).await.0, index);
+            assert_eq!(poll_fn(|context| slots.poll_done(context)).await.slot, index);
         }
         assert!(poll_fn(|context| slots.poll_done(context)).now_or_never().is_none());
     }
@@ -229,7 +274,8 @@ mod tests {
         });
         assert!(matches!(started, Started::Running(_)));
         sender.send(()).expect("it listens");
-        let (_, verdict) = poll_fn(|context| slots.poll_done(context)).await;
+        let Done { verdict, .. } = poll_fn(|context| slots.poll_done(context)).await;
+        let verdict = verdict.expect("it was not late");
         assert!(verdict.expect_err("it failed").to_string().contains("no stock"));
     }
 

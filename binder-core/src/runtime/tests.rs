@@ -289,6 +289,7 @@ fn settings() -> Settings {
         channel: "test".into(),
         retry: RetryPolicy::new(&ConsumerProperties::default().backoff(Backoff::default().jitter(0.0))),
         handler_timeout: Some(Duration::from_secs(300)),
+        hands_out: false,
         breaker: BreakerProperties::default(),
         ordering: Ordering::Partition,
         concurrency: 1,

@@ -22,7 +22,8 @@ use super::keys::{KeyPlace, Keys};
 use super::lanes::{LaneIndex, LaneKey, LaneState, Lanes, Task, WaitId};
 use super::retry::RetryPolicy;
 use super::runner::BATCH;
-use super::slots::{SlotIndex, Slots, Started};
+use super::slots::{Done, SlotIndex, Slots, Started};
+use super::spread::{Late, Spread};
 use super::state::{BindingState, StateCell};
 use super::window::SettlementWindow;
 use crate::binder::{BatchView, Consumer, LaneId};
@@ -37,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     /// How long a call may take; none is for ever.
     pub(crate) handler_timeout: Option<Duration>,
+    /// Whether calls hand out deliveries to somebody who pulls: they compute nothing, and their order counts.
+    pub(crate) hands_out: bool,
     pub(crate) breaker: BreakerProperties,
     pub(crate) ordering: Ordering,
     pub(crate) concurrency: usize,
@@ -56,6 +59,8 @@ pub(crate) struct Work<F, Fut> {
     invoke: F,
     window: SettlementWindow,
     slots: Slots<Fut>,
+    /// Whether calls get tasks of their own; none if that is of no use.
+    spread: Option<Spread>,
     running: Vec<Option<Running>>,
     /// When the first of the running calls is late; looked at again then.
     first_late: Option<Instant>,
@@ -89,11 +94,12 @@ struct Running {
 impl<F, Fut> Work<F, Fut>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict>,
+    Fut: Future<Output = Verdict> + Send + 'static,
 {
     pub(crate) fn new(settings: Settings, invoke: F, exhausted: Exhausted, state: StateCell) -> Self {
         Self {
             slots: Slots::new(settings.concurrency),
+            spread: if settings.hands_out { None } else { Spread::new(settings.concurrency) },
             breaker: Breaker::new(&settings.breaker),
             reopen: Box::pin(tokio::time::sleep(Duration::ZERO)),
             rests: false,
@@ -266,7 +272,8 @@ where
         let end = if self.breaker.is_some() { first + 1 } else { end };
         let attempt = self.attempt_of(view, first);
         let mut delivery = DeliveryRef { view, index: first, attempt, channel: &self.settings.channel };
-        let stopped = start(&mut self.slots, &self.invoke, &mut delivery, end);
+        let (spread, slots) = (&mut self.spread, &mut self.slots);
+        let stopped = begin(spread, slots, &self.invoke, &mut delivery, end);
         let index = delivery.index;
         if index > first {
             self.window.pass(view.token(index - 1));
@@ -308,7 +315,7 @@ where
             let Some(task) = self.lanes.next_ready() else { return };
             let mut delivery =
                 DeliveryRef { view: &task.parcel, index: 0, attempt: task.attempt, channel: &self.settings.channel };
-            let stopped = start(&mut self.slots, &self.invoke, &mut delivery, 1);
+            let stopped = begin(&mut self.spread, &mut self.slots, &self.invoke, &mut delivery, 1);
             self.after_start(task, stopped.unwrap_or(Started::Done(Ok(()))));
         }
     }
@@ -437,10 +444,15 @@ where
     /// Ready when a handler has finished, a wait is over or a dead letter is confirmed.
     pub(crate) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut progress = false;
-        while let Poll::Ready((slot, verdict)) = self.slots.poll_done(context) {
+        while let Poll::Ready(Done { slot, verdict, away }) = self.slots.poll_done(context) {
             progress = true;
-            if let Some(Running { task, .. }) = self.running[slot].take() {
-                self.complete(task, verdict);
+            if let (Some(took), Some(spread)) = (away, &mut self.spread) {
+                spread.note(took, 1);
+            }
+            let Some(Running { task, .. }) = self.running[slot].take() else { continue };
+            match verdict {
+                Some(verdict) => self.complete(task, verdict),
+                None => self.fail(task, late(self.settings.handler_timeout.unwrap_or_default())),
             }
         }
         while let Poll::Ready(Some((task, sent))) = self.aside.poll_next_unpin(context) {
@@ -491,12 +503,16 @@ where
     #[cold]
     fn end_late(&mut self, now: Instant) -> bool {
         let mut progress = false;
+        let patience = self.settings.handler_timeout.unwrap_or_default();
         for slot in 0..self.running.len() {
-            let is_late = |running: &mut Running| running.deadline.is_some_and(|deadline| deadline <= now);
-            let Some(Running { task, .. }) = self.running[slot].take_if(is_late) else { continue };
-            self.slots.cancel(slot);
-            self.fail(task, late(self.settings.handler_timeout.unwrap_or_default()));
-            progress = true;
+            let is_late = |running: &&mut Running| running.deadline.is_some_and(|deadline| deadline <= now);
+            let Some(running) = self.running[slot].as_mut().filter(is_late) else { continue };
+            if let Late::Again(due) = self.slots.end_late(slot, now, patience) {
+                running.deadline = Some(due);
+            } else if let Some(Running { task, .. }) = self.running[slot].take() {
+                self.fail(task, late(patience));
+                progress = true;
+            }
         }
         progress
     }
@@ -591,12 +607,71 @@ pub(super) fn late(patience: Duration) -> Error {
 }
 
 /// Decodes deliveries and starts their handlers, one after the other, until one does not succeed at once or `end` is reached. `delivery` then
-/// stands at the one that did not, or at the end. A panic on the way is the failure of its delivery, as one in the handler is.
+/// stands at the one that did not, or at the end.
+#[inline]
+fn begin<F, Fut>(
+    spread: &mut Option<Spread>,
+    slots: &mut Slots<Fut>,
+    invoke: &F,
+    delivery: &mut DeliveryRef<'_>,
+    end: usize,
+) -> Option<Started>
+where
+    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
+    Fut: Future<Output = Verdict> + Send + 'static,
+{
+    match spread {
+        None => start(slots, invoke, delivery, end),
+        Some(spread) => begin_somewhere(spread, slots, invoke, delivery, end),
+    }
+}
+
+#[inline(never)]
+fn begin_somewhere<F, Fut>(
+    spread: &mut Spread,
+    slots: &mut Slots<Fut>,
+    invoke: &F,
+    delivery: &mut DeliveryRef<'_>,
+    end: usize,
+) -> Option<Started>
+where
+    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
+    Fut: Future<Output = Verdict> + Send + 'static,
+{
+    while !spread.is_away() {
+        let first = delivery.index;
+        let until = end.min(first + spread.together());
+        let since = spread.clock(until - first);
+        let stopped = start(slots, invoke, delivery, until);
+        if let Some(since) = since {
+            spread.note(since.elapsed(), delivery.index - first + usize::from(stopped.is_some()));
+        }
+        if stopped.is_some() || delivery.index == end {
+            return stopped;
+        }
+    }
+    Some(start_away(slots, invoke, delivery))
+}
+
+/// Decodes a delivery and starts its handler in a task of its own.
+fn start_away<F, Fut>(slots: &mut Slots<Fut>, invoke: &F, delivery: &DeliveryRef<'_>) -> Started
+where
+    F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
+    Fut: Future<Output = Verdict> + Send + 'static,
+{
+    match catch_unwind(AssertUnwindSafe(|| invoke(delivery))) {
+        Ok(Ok(future)) => slots.start_away(future),
+        Ok(Err(error)) => Started::Done(Err(HandlerError::from(error))),
+        Err(panic) => Started::Done(Err(HandlerError::from_panic(panic.as_ref()))),
+    }
+}
+
+/// As [`begin`], in place. A panic on the way is the failure of its delivery, as one in the handler is.
 #[inline]
 fn start<F, Fut>(slots: &mut Slots<Fut>, invoke: &F, delivery: &mut DeliveryRef<'_>, end: usize) -> Option<Started>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict>,
+    Fut: Future<Output = Verdict> + Send + 'static,
 {
     let mut run = || -> Result<Option<Started>, Error> {
         while delivery.index < end {

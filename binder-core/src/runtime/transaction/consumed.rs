@@ -82,8 +82,9 @@ where
 }
 
 struct TransactionRunner<F, Fut> {
-    consumer: Box<dyn Consumer>,
+    /// Dropped before the consumer: what it has goes to others then, and no call may run any more.
     work: Work<F, Fut>,
+    consumer: Box<dyn Consumer>,
     control: watch::Receiver<Command>,
     state: StateCell,
     seeks: Arc<Seeks>,
@@ -104,7 +105,7 @@ struct TransactionRunner<F, Fut> {
 impl<F, Fut> TransactionRunner<F, Fut>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error> + Send + Sync,
-    Fut: Future<Output = Verdict> + Send,
+    Fut: Future<Output = Verdict> + Send + 'static,
 {
     async fn run(mut self) -> Result<()> {
         let mut deadline = None;
@@ -348,7 +349,7 @@ fn take<F, Fut>(
 ) -> Result<()>
 where
     F: Fn(&DeliveryRef<'_>) -> Result<Fut, Error>,
-    Fut: Future<Output = Verdict>,
+    Fut: Future<Output = Verdict> + Send + 'static,
 {
     match received {
         Received::Batch(view) => work.accept(&*view),
