@@ -172,7 +172,7 @@ fn scale(broker: Broker) -> Scale {
             beside: &[0, 1, 10, 100, 1000],
         },
         Broker::Rabbit => {
-            Scale { small: 20_000, sizes: [20_000, 20_000, 10_000, 5_000, 2_000, 300], beside: &[0, 1, 10, 100, 1000] }
+            Scale { small: 60_000, sizes: [60_000, 60_000, 20_000, 5_000, 2_000, 300], beside: &[0, 1, 10, 100, 1000] }
         }
         // each is a client of its own
         Broker::Kafka => {

@@ -312,7 +312,9 @@ async fn handlers_that_have_nothing_more_to_do_wait_for_no_interval(broker: Brok
 async fn a_queue_that_always_has_something_does_not_prolong_the_wait_of_another(broker: Broker) {
     let binder = broker.binder();
     let (quiet, busy) = (name("quiet"), name("busy"));
-    let mut consumer = consumer_of(&binder, &acknowledging(&format!("{quiet},{busy}"), "50ms")).await;
+    let mut input = acknowledging("both", "50ms");
+    input.destinations = vec![quiet.clone(), busy.clone()];
+    let mut consumer = consumer_of(&binder, &input).await;
     send(&*producer(&binder, &quiet).await, "x").await.expect("sent");
     let received = receive(&mut *consumer, 1).await;
     let many = numbers(200);
