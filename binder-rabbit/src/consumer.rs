@@ -180,8 +180,7 @@ impl RabbitConsumer {
         Poll::Pending
     }
 
-    /// Acknowledges what would be waited for: where the broker brings no more before. Told of each message at once, a consumer that is faster than
-    /// its broker would cost it more than the delivery.
+    /// Acknowledges what would be waited for: where the broker brings no more before.
     fn acknowledge_in_the_idle(&mut self) {
         let all = self.acknowledging.interval.is_zero();
         self.lanes().filter(|lane| all || lane.is_starved()).for_each(Lane::flush);
