@@ -175,7 +175,8 @@ pub async fn read<T: DeserializeOwned>(
             (told, runs) = (done, false);
         }
         if last {
-            return;
+            // lapin may wait for ever for a connection to close behind a channel that was dropped
+            return channel.close(200, "done".into()).await.expect("closed");
         }
     }
 }
