@@ -20,6 +20,7 @@ pub fn group(number: usize) -> String {
 }
 
 /// The destination to which nobody sends.
+#[cfg(any(feature = "kafka", feature = "rabbit"))]
 pub fn destination(busy: &str) -> String {
     format!("{busy}-idle")
 }
