@@ -362,3 +362,10 @@ impl Lane {
         }
     }
 }
+
+impl Drop for Lane {
+    /// An input that ends by an error drops its consumer; what it has settled does not come again. The channel closes behind this.
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

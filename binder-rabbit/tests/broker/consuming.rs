@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use binder_core::binder::{Binder, ConsumerBinding, LaneId, Outgoing, Received};
+use binder_core::binder::{Binder, Consumer, ConsumerBinding, LaneId, Outgoing, Received};
 use binder_core::config::ConsumerProperties;
+use binder_rabbit::RabbitBinder;
 use lapin::options::QueueDeleteOptions;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -27,6 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_quarter_of_what_may_be_unsettled_waits_for_nothing,
         what_is_settled_later_does_not_prolong_the_wait,
         no_interval_is_no_wait,
+        what_is_settled_is_told_when_a_consumer_is_dropped,
         handlers_that_have_nothing_more_to_do_wait_for_no_interval,
         a_queue_that_always_has_something_does_not_prolong_the_wait_of_another,
         prefetch_bounds_what_is_unsettled,
@@ -218,7 +220,7 @@ async fn settled_deliveries_are_acknowledged_in_the_idle(broker: Broker) {
     let received = receive(&mut *consumer, 1).await;
     settle(&mut *consumer, &received[0]);
     pump(&mut *consumer, WHILE).await;
-    drop(consumer);
+    vanish(&binder, consumer).await;
     broker.raw().await.wait_for(&format!("{destination}.g"), |seen| seen == Some((0, 0))).await;
 }
 
@@ -229,7 +231,25 @@ fn acknowledging(destination: &str, interval: &str) -> ConsumerBinding {
     input_with(destination, Some("g"), json!({ "ack-interval": interval }))
 }
 
-/// Returns how many messages were not acknowledged when their consumer was dropped.
+/// Ends the connection without a word of what is settled: who drops a consumer says it.
+async fn vanish(binder: &RabbitBinder, consumer: Box<dyn Consumer>) {
+    std::mem::forget(consumer);
+    binder.close().await.expect("closed");
+}
+
+async fn what_is_settled_is_told_when_a_consumer_is_dropped(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("told");
+    let mut consumer = consumer_of(&binder, &acknowledging(&destination, FOR_EVER)).await;
+    let producer = producer(&binder, &destination).await;
+    assert!(send_all(&*producer, &numbers(2)).await.iter().all(Result::is_ok));
+    let received = receive(&mut *consumer, 2).await;
+    settle(&mut *consumer, &received[0]);
+    drop(consumer);
+    assert_eq!(come_back(&broker, &format!("{destination}.g")).await, 1);
+}
+
+/// Returns how many messages were not acknowledged when their consumer was gone.
 async fn come_back(broker: &Broker, queue: &str) -> u32 {
     let raw = broker.raw().await;
     raw.wait_for(queue, |seen| seen.is_some_and(|(_, consumers)| consumers == 0)).await;
@@ -247,7 +267,7 @@ async fn what_is_settled_waits_for_more_for_its_interval(broker: Broker) {
     let received = receive(&mut *consumer, 1).await;
     settle(&mut *consumer, &received[0]);
     pump(&mut *consumer, WHILE).await;
-    drop(consumer);
+    vanish(&binder, consumer).await;
     assert_eq!(come_back(&broker, &format!("{destination}.g")).await, 1);
 }
 
@@ -263,7 +283,7 @@ async fn a_quarter_of_what_may_be_unsettled_waits_for_nothing(broker: Broker) {
         settle(&mut *consumer, &parcel);
     }
     pump(&mut *consumer, WHILE).await;
-    drop(consumer);
+    vanish(&binder, consumer).await;
     // two are a quarter
     assert_eq!(come_back(&broker, &format!("{destination}.g")).await, 1);
 }
@@ -279,7 +299,7 @@ async fn what_is_settled_later_does_not_prolong_the_wait(broker: Broker) {
         settle(&mut *consumer, &parcel);
         pump(&mut *consumer, Duration::from_millis(10)).await;
     }
-    drop(consumer);
+    vanish(&binder, consumer).await;
     assert!(come_back(&broker, &format!("{destination}.g")).await < 30);
 }
 
@@ -292,7 +312,7 @@ async fn no_interval_is_no_wait(broker: Broker) {
     let received = receive(&mut *consumer, 1).await;
     settle(&mut *consumer, &received[0]);
     assert!(consumer.try_recv_many(1).expect("it lives").is_none());
-    drop(consumer);
+    vanish(&binder, consumer).await;
     assert_eq!(come_back(&broker, &format!("{destination}.g")).await, 0);
 }
 
@@ -327,7 +347,7 @@ async fn a_queue_that_always_has_something_does_not_prolong_the_wait_of_another(
         assert!(matches!(received, Received::Batch(_)), "{received:?}");
         sleep(Duration::from_millis(2)).await;
     }
-    drop(consumer);
+    vanish(&binder, consumer).await;
     assert_eq!(come_back(&broker, &format!("{quiet}.g")).await, 0);
 }
 
