@@ -212,7 +212,7 @@ pub struct RabbitConsumerProperties {
     /// What is read, a queue or, without a group, a stream. Default: `simple`, a queue.
     pub container_type: ContainerType,
     /// How long what is settled may wait for more to be acknowledged with it. A quarter of `prefetch` is acknowledged at once, as is all when the
-    /// input is stopped, or when handlers wait for what the broker may not send before. With 0 nothing waits but for what is there to be handled.
+    /// input ends, or when handlers wait for what the broker may not send before. With 0 nothing waits but for what is there to be handled.
     /// Default: 20 ms.
     #[serde(with = "humantime_serde")]
     pub ack_interval: Duration,

@@ -67,8 +67,10 @@ fn unread(error: &DeError) -> Reason {
         DeError::UnexpectedEof => Reason::new("it ends too early"),
         DeError::TooDeeplyNested(limit) => Reason::new(format!("more than {limit} elements within each other")),
         DeError::Custom(_) | DeError::KeyNotRead => Reason::new("the type does not fit"),
-        // quick-xml may have more of them one day
-        #[allow(unreachable_patterns, reason = "depends on its features")]
+        #[allow(
+            unreachable_patterns,
+            reason = "another crate may switch on its feature `overlapped-lists`, which adds one"
+        )]
         _ => Reason::new("it is not what XML may be"),
     }
 }
@@ -287,7 +289,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     struct Tree {
-        #[allow(dead_code, reason = "read only")]
+        #[expect(dead_code, reason = "read by serde only")]
         tree: Option<Box<Tree>>,
     }
 
