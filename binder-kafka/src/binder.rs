@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use binder_core::binder::{
     Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterPass,
-    DeadLetterStore, Delay, DelaySink, Producer, ProducerBinding, Purpose, Seek, SharedBinder, Status, Transactions,
-    Transactor,
+    DeadLetterStore, Delay, DelaySink, Producer, ProducerBinding, Purpose, Seek, SeekTo, SharedBinder, Status,
+    Transactions, Transactor,
 };
 use binder_core::config::{HeaderMode, Provision, Start};
 use binder_core::{Error, ErrorKind, Result};
@@ -162,7 +162,7 @@ impl KafkaBinder {
             false => None,
         };
         let consumer = |client, returns, dead_letters, transactor| KafkaConsumer {
-            client: Client::new(client, &link),
+            client: Client::new(client, &link, &config),
             shared: Arc::clone(&self.shared),
             topics: binding.destinations.iter().map(|topic| Arc::from(topic.as_str())).collect(),
             returns,
@@ -259,7 +259,8 @@ struct Topics {
 
 /// Opens a client that reads topics.
 fn subscribed(config: &ClientConfig, link: &Link, lanes: Lanes, topics: &[&str]) -> Result<StreamConsumer<Group>> {
-    let context = Group::new(link.clone(), config.get("enable.auto.commit") == Some("true"));
+    let start = if config.get("auto.offset.reset") == Some("latest") { SeekTo::End } else { SeekTo::Beginning };
+    let context = Group::new(link.clone(), config.get("enable.auto.commit") == Some("true"), start);
     *lock(&context.lanes) = lanes;
     let client: StreamConsumer<Group> =
         StreamConsumer::from_config_and_context(config, context).map_err(|cause| error::from_kafka(cause, None))?;

@@ -16,10 +16,10 @@ use binder_core::{Error, ErrorKind, Result};
 use bytes::BytesMut;
 use futures::Stream;
 use futures::future::BoxFuture;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer as _, MessageStream, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{ClientConfig, TopicPartitionList};
 use tokio::time::Interval;
 
 use crate::dead_letters::KafkaDeadLetters;
@@ -64,8 +64,9 @@ pub(crate) struct KafkaConsumer {
 pub(crate) struct Client(Option<Arc<StreamConsumer<Group>>>);
 
 impl Client {
-    pub(crate) fn new(client: StreamConsumer<Group>, link: &Link) -> Self {
+    pub(crate) fn new(client: StreamConsumer<Group>, link: &Link, config: &ClientConfig) -> Self {
         let client = Arc::new(client);
+        client.context().bootstrap.is_of(&client, config, |client| client.client());
         let asked = Arc::downgrade(&client);
         link.probe_with(move || Some(asked.upgrade()?.fetch_metadata(None, PROBE_PATIENCE).is_ok()));
         Self(Some(client))
@@ -510,9 +511,14 @@ fn commit(client: &StreamConsumer<Group>) -> Result<()> {
     let begun = Instant::now();
     loop {
         let cause = match client.commit_consumer_state(CommitMode::Sync) {
-            Err(cause) if cause.rdkafka_error_code() != Some(Code::NoOffset) => cause,
-            _ => return Ok(()),
+            Ok(()) => return Ok(()),
+            Err(cause) => cause,
         };
+        // what was lost is nobody's to commit: it comes again, to whoever has it now
+        if matches!(cause.rdkafka_error_code(), Some(Code::NoOffset | Code::AssignmentLost)) {
+            tracing::debug!(link = ?client.context().link, "nothing to commit: {cause}");
+            return Ok(());
+        }
         let error = client.context().link.fail(cause);
         if !error.is_retryable() || begun.elapsed() > COMMIT_PATIENCE {
             return Err(error);

@@ -66,9 +66,12 @@ fn classify(code: Code) -> (ErrorKind, bool, &'static str) {
         Code::LeaderNotAvailable | Code::NotLeaderForPartition | Code::ReplicaNotAvailable => {
             (Connection, true, "the partition has no leader at the moment")
         }
+        Code::ConcurrentTransactions => (Timeout, true, "the broker is still at the transaction before"),
         Code::QueueFull => (Refused, true, "the client's send buffer is full"),
         Code::ThrottlingQuotaExceeded => (Refused, true, "a quota is used up"),
-        Code::PolicyViolation | Code::InvalidConfig | Code::InvalidReplicationFactor | Code::InvalidPartitions => {
+        // a broker that starts or stops has none beside it, and is not counted itself
+        Code::InvalidReplicationFactor => (Refused, true, "fewer brokers are up than the topic is to have replicas"),
+        Code::PolicyViolation | Code::InvalidConfig | Code::InvalidPartitions => {
             (Refused, false, "the broker's rules do not allow this topic")
         }
         Code::InvalidRecord | Code::InvalidTimestamp | Code::InvalidMessage => {
@@ -104,6 +107,13 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.is_retryable());
         assert_eq!(error.to_string(), "the broker did not answer in time: Failed to resolve 'nohost:9092'");
+    }
+
+    #[test]
+    fn what_a_starting_broker_says_is_tried_again() {
+        for code in [Code::ConcurrentTransactions, Code::InvalidReplicationFactor, Code::CoordinatorLoadInProgress] {
+            assert!(from_code(code, None).is_retryable(), "{code:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use binder_core::binder::{Assignment, LaneId, Received, SeekTo};
 use binder_core::{Error, ErrorKind, Result};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::seek::Sought;
+use crate::seek::{Begin, Sought};
 
 /// What core must hear of a rebalance.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seeking {
     No,
-    /// It begins elsewhere; where that is must be found and committed.
-    Asked(SeekTo),
+    /// Where it begins must be found.
+    Asked(Begin),
     /// It begins here; the client is not there yet.
     Found(i64),
 }
@@ -90,6 +90,8 @@ pub(crate) struct Lanes {
     waiting: Vec<(Option<u32>, SeekTo)>,
     seeking: bool,
     searching: bool,
+    /// Partitions of this member that the client does not read yet, because nobody knows where they begin.
+    parked: Vec<(Arc<str>, i32)>,
     /// Partitions whose new position is being committed: they can't be given up before that is decided.
     moving: Vec<(Arc<str>, i32)>,
     /// Topics of whose assignments core wants to hear.
@@ -249,11 +251,39 @@ impl Lanes {
         }
     }
 
+    /// Keeps partitions from being read until it is known where the group stands; returns the others, of which it is known.
+    pub(crate) fn park(&mut self, partitions: &TopicPartitionList) -> TopicPartitionList {
+        let mut known = TopicPartitionList::new();
+        for element in partitions.elements() {
+            match element.offset() {
+                Offset::Invalid => self.parked.push((Arc::from(element.topic()), element.partition())),
+                // fails for offsets that are no offsets only
+                offset => drop(known.add_partition_offset(element.topic(), element.partition(), offset)),
+            }
+        }
+        known
+    }
+
+    /// Forgets that partitions are parked; returns the others, which the client reads.
+    pub(crate) fn unpark(&mut self, partitions: &TopicPartitionList) -> TopicPartitionList {
+        let mut read = TopicPartitionList::new();
+        for element in partitions.elements() {
+            let place = |(topic, partition): &(Arc<str>, i32)| {
+                *partition == element.partition() && topic.as_ref() == element.topic()
+            };
+            match self.parked.iter().position(place) {
+                Some(index) => drop(self.parked.swap_remove(index)),
+                None => drop(read.add_partition(element.topic(), element.partition())),
+            }
+        }
+        read
+    }
+
     /// Says which seeks are not carried out: their partition goes before its new position was found. Another member, or a later assignment, must
     /// not find it moved long after somebody asked.
     fn give_up_seeks(&self, gone: impl Fn(&Lane) -> bool) {
         for lane in self.live.iter().filter(|lane| gone(lane)) {
-            if let Seeking::Asked(to) = lane.seeking {
+            if let Seeking::Asked(Begin::At(to)) = lane.seeking {
                 let Lane { topic, partition, .. } = lane;
                 tracing::error!(%topic, partition, ?to, "the partition is gone before it was moved; seek again");
             }
@@ -303,7 +333,10 @@ impl Lanes {
         self.last += 1;
         let (id, state) = (LaneId(self.last), State::Held);
         let assignment = Assignment::new(id, Arc::clone(&topic), u32::try_from(partition).ok());
-        self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state, seeking: Seeking::No });
+        let parked = self.parked.iter().any(|parked| *parked.0 == *topic && parked.1 == partition);
+        let seeking = if parked { Seeking::Asked(Begin::Committed) } else { Seeking::No };
+        self.seeking |= parked;
+        self.live.push(Lane { id, topic, partition, next: 0, settled: 0, stored: true, state, seeking });
         assignment
     }
 
@@ -340,7 +373,7 @@ impl Lanes {
 
     fn ask(&mut self, lane: LaneId, to: SeekTo) {
         if let Some(lane) = self.by_id(lane) {
-            lane.seeking = Seeking::Asked(to);
+            lane.seeking = Seeking::Asked(Begin::At(to));
             self.seeking = true;
         }
     }
@@ -371,8 +404,8 @@ impl Lanes {
     /// Returns the lanes of which nobody knows where they begin, without those that are to be given back.
     pub(crate) fn asked(&self) -> Vec<Sought> {
         let asked = |lane: &Lane| match lane.seeking {
-            Seeking::Asked(to) => {
-                Some(Sought { lane: lane.id, topic: Arc::clone(&lane.topic), partition: lane.partition, to })
+            Seeking::Asked(begin) => {
+                Some(Sought { lane: lane.id, topic: Arc::clone(&lane.topic), partition: lane.partition, begin })
             }
             _ => None,
         };
@@ -412,15 +445,20 @@ impl Lanes {
         }
     }
 
-    /// Returns where the client is to go.
-    pub(crate) fn found(&self) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
+    /// Returns where the client is to go: partitions that it reads, and those that it is to begin with. The latter are all there are, or none.
+    pub(crate) fn found(&self) -> (TopicPartitionList, TopicPartitionList) {
+        let (mut moves, mut begins) = (TopicPartitionList::new(), TopicPartitionList::new());
         for lane in &self.live {
             if let Seeking::Found(offset) = lane.seeking {
+                let list = if self.parked.contains(&place(lane)) { &mut begins } else { &mut moves };
                 let _ = list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(offset));
             }
         }
-        list
+        // a revoke is answered with what the client reads at that time
+        if begins.count() < self.parked.len() || self.revoking {
+            begins = TopicPartitionList::new();
+        }
+        (moves, begins)
     }
 
     /// The client is where a lane begins.
@@ -580,6 +618,41 @@ mod tests {
             told.extend(assigned.into_iter().map(|one| (one.lane.0, one.partition)));
         }
         assert_eq!(told, [(2, Some(1)), (3, Some(0))]);
+    }
+
+    #[test]
+    fn a_seek_decides_where_a_partition_begins_and_not_the_group() {
+        let mut lanes = Lanes::default();
+        lanes.seek(Some(1), SeekTo::End).expect("it is noted");
+        let mut list = TopicPartitionList::new();
+        list.add_partition("t", 0);
+        list.add_partition("t", 1);
+        assert_eq!(lanes.park(&list).count(), 0, "of none it is known where it begins");
+        lanes.add(&list);
+        let begins: Vec<_> = lanes.asked().iter().map(|sought| (sought.partition, sought.begin)).collect();
+        assert_eq!(begins, [(0, Begin::Committed), (1, Begin::At(SeekTo::End))]);
+        let held = lanes.by_partition("t", 0).map(|lane| lane.is_held());
+        assert_eq!(held, Some(false), "nothing is delivered before it is known");
+    }
+
+    #[test]
+    fn the_client_begins_with_all_partitions_or_none() {
+        let mut lanes = Lanes::default();
+        let mut list = TopicPartitionList::new();
+        list.add_partition("t", 0);
+        list.add_partition("t", 1);
+        drop(lanes.park(&list));
+        lanes.add(&list);
+        let (asked, mut found) = (lanes.asked(), TopicPartitionList::new());
+        found.add_partition_offset("t", 0, Offset::Offset(5)).expect("an offset");
+        lanes.note_found(&asked, &found);
+        assert_eq!(lanes.found().1.count(), 0);
+        found.add_partition_offset("t", 1, Offset::Offset(7)).expect("an offset");
+        lanes.note_found(&asked, &found);
+        let (moves, begins) = lanes.found();
+        assert_eq!((moves.count(), begins.count()), (0, 2));
+        assert_eq!(lanes.unpark(&list).count(), 0, "the client reads none yet");
+        assert_eq!(lanes.unpark(&list).count(), 2);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! ```
 
 mod binder;
+mod bootstrap;
 mod commit;
 mod config;
 mod consumer;

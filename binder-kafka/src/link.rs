@@ -255,6 +255,11 @@ impl Link {
         }
     }
 
+    /// Reports that the binding does not work though a broker is reached, until it is [`up`](Self::up).
+    pub(crate) fn waits(&self, reason: String) {
+        self.report(reason);
+    }
+
     /// Maps an error and says why no broker is reached, if none is.
     pub(crate) fn fail(&self, cause: KafkaError) -> Error {
         self.place(from_kafka(cause, self.reason().as_deref()))

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use binder_core::Error;
+use binder_core::binder::SeekTo;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -17,6 +18,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
+use crate::bootstrap::Bootstrap;
 use crate::lanes::Lanes;
 use crate::link::{Link, lock};
 
@@ -24,6 +26,7 @@ use crate::link::{Link, lock};
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) link: Link,
+    pub(crate) bootstrap: Bootstrap,
     pub(crate) lanes: Mutex<Lanes>,
     /// Grows with each rebalance: a lane that was looked up before may be no more.
     pub(crate) generation: AtomicU64,
@@ -31,6 +34,8 @@ pub(crate) struct Group {
     pub(crate) closing: AtomicBool,
     /// Whether the client commits what is stored; a transaction does it otherwise.
     pub(crate) stores: bool,
+    /// Where partitions begin of which the group has settled nothing.
+    pub(crate) start: SeekTo,
     pub(crate) committing: AtomicBool,
     /// What the next receive fails with.
     pub(crate) failed: Mutex<Option<Error>>,
@@ -41,10 +46,12 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(link: Link, stores: bool) -> Self {
+    pub(crate) fn new(link: Link, stores: bool, start: SeekTo) -> Self {
         Self {
             link,
+            bootstrap: Bootstrap::new(),
             stores,
+            start,
             lanes: Mutex::default(),
             generation: AtomicU64::new(0),
             paused: AtomicBool::new(false),
@@ -57,23 +64,27 @@ impl Group {
     }
 
     fn assign(&self, client: &BaseConsumer<Self>, list: &mut TopicPartitionList) {
-        lock(&self.lanes).starts(list);
-        let done = match client.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => client.incremental_assign(list),
-            _ => client.assign(list),
+        let begins = {
+            let mut lanes = lock(&self.lanes);
+            lanes.starts(list);
+            if self.stores { list.clone() } else { lanes.park(list) }
         };
-        self.check("assign", done);
+        self.check("assign", add(client, &begins));
         let mut lanes = lock(&self.lanes);
         lanes.add(list);
         if lanes.is_seeking() {
             self.sought.notify_one();
         }
         drop(lanes);
-        // the client remembers a pause of an earlier assignment
-        let paused = self.paused.load(SeqCst);
-        self.check("pause", if paused { client.pause(list) } else { client.resume(list) });
+        self.begin(client, &begins);
         self.link.heard(Duration::ZERO);
         self.link.up();
+    }
+
+    /// Has partitions that are assigned be read, or not if the input is paused: the client remembers a pause of an earlier assignment.
+    pub(crate) fn begin<C: Consumer<Self>>(&self, client: &C, list: &TopicPartitionList) {
+        let paused = self.paused.load(SeqCst);
+        self.check("pause", if paused { client.pause(list) } else { client.resume(list) });
     }
 
     fn revoke(&self, client: &BaseConsumer<Self>, list: &TopicPartitionList) {
@@ -92,10 +103,19 @@ impl Group {
     }
 }
 
+/// Has the client read partitions; all that it is to read, if its protocol is eager.
+pub(crate) fn add<C: Consumer<Group>>(client: &C, list: &TopicPartitionList) -> KafkaResult<()> {
+    match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_assign(list),
+        _ => client.assign(list),
+    }
+}
+
 /// Gives partitions back to the broker; what was stored for them is committed first, by the client.
 pub(crate) fn give_up<C: Consumer<Group>>(group: &Group, client: &C, list: &TopicPartitionList) {
+    let read = lock(&group.lanes).unpark(list);
     let done = match client.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => client.incremental_unassign(list),
+        RebalanceProtocol::Cooperative => client.incremental_unassign(&read),
         _ => client.unassign(),
     };
     group.generation.fetch_add(1, SeqCst);
@@ -113,6 +133,7 @@ impl ClientContext for Group {
 
     fn stats_raw(&self, statistics: &[u8]) {
         self.link.on_statistics(statistics);
+        self.bootstrap.look(statistics);
     }
 }
 

@@ -1,12 +1,15 @@
-//! Moving a group to other offsets.
+//! Where lanes begin that do not begin where the client would: a seek moves them, and a transactional input asks itself where its group stands.
 //!
 //! A seek ends its lanes at once and opens new ones, of which nothing is delivered yet. A thread finds the offsets and commits them: the
 //! position outlives the process before anything is delivered from it. Then the task that owns the consumer moves the client between two
 //! polls, so that nothing the client had fetched before gets through.
+//!
+//! With each assignment a transactional input finds by the same thread where its group stands, before the client has the partition: see
+//! `docs/adr/0024-a-transactional-input-finds-its-position.md`.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use binder_core::binder::{LaneId, SeekTo};
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
@@ -14,31 +17,50 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::link::lock;
-use crate::rebalance::Group;
+use crate::rebalance::{self, Group};
 
 /// How long the broker has for each question, in which it is asked once more after the pause.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long the broker has to say where the group stands. It does not while a transaction is open that moves it, and a close waits for the question.
+const STANDING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// After this long somebody should look: a transaction that is left open has ended by then.
+const UNDECIDED_AFTER: Duration = Duration::from_secs(30);
+const UNDECIDED: &str = "the broker does not say where the group stands; does a transaction hang that moves it (`kafka-transactions.sh find-hanging`)?";
+
 /// How long the client has to move; it asks nobody.
 const MOVE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A lane that is to begin elsewhere.
+/// Where a lane begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Where somebody seeks to.
+    At(SeekTo),
+    /// Where the group stands.
+    Committed,
+}
+
+/// A lane of which is to be found where it begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Sought {
     pub(crate) lane: LaneId,
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
-    pub(crate) to: SeekTo,
+    pub(crate) begin: Begin,
 }
 
 /// Moves the client to what was found, and has the rest found. Called between two polls, by the task that owns the consumer.
 #[cold]
 pub(crate) fn go_on(client: &Arc<StreamConsumer<Group>>) {
     let group = client.context();
-    let found = lock(&group.lanes).found();
-    if found.count() > 0 {
-        let moved = client.seek_partitions(found, MOVE_PATIENCE);
+    let (moves, begins) = lock(&group.lanes).found();
+    if begins.count() > 0 && !client.assignment_lost() {
+        begin(client, &begins);
+    }
+    if moves.count() > 0 {
+        let moved = client.seek_partitions(moves, MOVE_PATIENCE);
         if !settle_moved(group, moved) {
             again_later(client);
         }
@@ -50,6 +72,20 @@ pub(crate) fn go_on(client: &Arc<StreamConsumer<Group>>) {
             lock(&group.lanes).end_search();
         }
     }
+}
+
+/// Has the client read partitions from where they begin.
+fn begin(client: &Arc<StreamConsumer<Group>>, list: &TopicPartitionList) {
+    let group = client.context();
+    if let Err(cause) = rebalance::add(&**client, list) {
+        tracing::warn!(link = ?group.link, "the client could not begin yet: {cause}");
+        return again_later(client);
+    }
+    let mut lanes = lock(&group.lanes);
+    lanes.unpark(list);
+    list.elements().iter().for_each(|element| lanes.moved(element.topic(), element.partition(), element.offset()));
+    drop(lanes);
+    group.begin(&**client, list);
 }
 
 /// Notes which lanes deliver from now on; false if one could not be moved yet, as one that was assigned only just now.
@@ -87,19 +123,37 @@ fn again_later(client: &Arc<StreamConsumer<Group>>) {
 
 /// Finds and commits until nothing is left to be found.
 fn search(client: &Weak<StreamConsumer<Group>>) {
+    let (begun, mut told) = (Instant::now(), 0);
     while let Some(client) = client.upgrade() {
         let group = client.context();
         let asked = lock(&group.lanes).asked_or_end_search();
         if asked.is_empty() || group.closing.load(SeqCst) {
             lock(&group.lanes).end_search();
+            if told > 1 {
+                group.link.up();
+            }
             return;
         }
-        match find_and_commit(&client, &asked) {
-            Ok(()) => group.sought.notify_one(),
+        match find_all(&client, &asked) {
+            Ok(()) => {
+                if told > 1 {
+                    group.link.up();
+                }
+                told = 0;
+                group.sought.notify_one();
+            }
             Err(cause) => {
                 // a partition may wait for this to be given back
                 group.sought.notify_one();
-                tracing::warn!(link = ?group.link, "the position to seek to is not committed yet: {cause}");
+                let link = &group.link;
+                if told == 0 {
+                    told = 1;
+                    tracing::warn!(?link, "where partitions begin is not known yet, it is asked again: {cause}");
+                } else if told == 1 && begun.elapsed() > UNDECIDED_AFTER {
+                    told = 2;
+                    link.waits(UNDECIDED.to_owned());
+                    tracing::error!(?link, "{UNDECIDED}: {cause}");
+                }
                 drop(client);
                 std::thread::sleep(PAUSE);
             }
@@ -107,12 +161,21 @@ fn search(client: &Weak<StreamConsumer<Group>>) {
     }
 }
 
-/// Turns positions into offsets and commits them. Blocks.
+/// Turns positions into offsets, and commits those that somebody seeks. Blocks.
+fn find_all(client: &StreamConsumer<Group>, asked: &[Sought]) -> KafkaResult<()> {
+    let standing = find_committed(client, asked)?;
+    lock(&client.context().lanes).note_found(asked, &standing);
+    find_and_commit(client, asked)
+}
+
+/// Turns positions that somebody seeks into offsets and commits them. Blocks.
 pub(crate) fn find_and_commit(client: &StreamConsumer<Group>, asked: &[Sought]) -> KafkaResult<()> {
     let mut list = TopicPartitionList::new();
     for sought in asked {
-        let offset = Offset::Offset(find(client, sought)?);
-        list.add_partition_offset(&sought.topic, sought.partition, offset)?;
+        if let Begin::At(to) = sought.begin {
+            let offset = Offset::Offset(find(client, &sought.topic, sought.partition, to)?);
+            list.add_partition_offset(&sought.topic, sought.partition, offset)?;
+        }
     }
     let group = client.context();
     // a partition that is gone, or about to go, is no longer ours to commit
@@ -137,10 +200,33 @@ fn commit(client: &StreamConsumer<Group>, list: &TopicPartitionList) -> KafkaRes
     client.commit(list, CommitMode::Sync)
 }
 
-fn find(client: &StreamConsumer<Group>, sought: &Sought) -> KafkaResult<i64> {
-    let (topic, partition) = (sought.topic.as_ref(), sought.partition);
+/// Finds where the group stands; where it has settled nothing, the property `start` decides.
+fn find_committed(client: &StreamConsumer<Group>, asked: &[Sought]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for sought in asked.iter().filter(|sought| sought.begin == Begin::Committed) {
+        list.add_partition(&sought.topic, sought.partition);
+    }
+    if list.count() == 0 {
+        return Ok(list);
+    }
+    let mut found = TopicPartitionList::new();
+    // while a transaction is open that moves an offset, the answer is that it is not known
+    let standing = client.committed_offsets(list, STANDING_PATIENCE)?;
+    for element in standing.elements() {
+        element.error()?;
+        let (topic, partition) = (element.topic(), element.partition());
+        let offset = match element.offset() {
+            known @ Offset::Offset(_) => known,
+            _ => Offset::Offset(find(client, topic, partition, client.context().start)?),
+        };
+        found.add_partition_offset(topic, partition, offset)?;
+    }
+    Ok(found)
+}
+
+fn find(client: &StreamConsumer<Group>, topic: &str, partition: i32, to: SeekTo) -> KafkaResult<i64> {
     let (first, end) = client.fetch_watermarks(topic, partition, PATIENCE)?;
-    Ok(match sought.to {
+    Ok(match to {
         SeekTo::Beginning => first,
         SeekTo::End => end,
         SeekTo::Offset(offset) => i64::try_from(offset).unwrap_or(i64::MAX).clamp(first, end.max(first)),

@@ -14,8 +14,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
+use crate::bootstrap::Bootstrap;
 use crate::error::from_kafka;
 use crate::link::{Link, PROBE_PATIENCE};
+use crate::settings;
 
 const _: () = assert!(usize::BITS >= u64::BITS, "a receipt's slot travels in the word that librdkafka gives back");
 
@@ -25,6 +27,7 @@ const POLL: Duration = Duration::from_millis(100);
 struct Answers {
     receipts: Receipts,
     link: Link,
+    bootstrap: Bootstrap,
 }
 
 impl ClientContext for Answers {
@@ -34,6 +37,10 @@ impl ClientContext for Answers {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.link.on_error(&error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.bootstrap.look(statistics);
     }
 }
 
@@ -73,9 +80,13 @@ pub(crate) struct Sender {
 
 impl Sender {
     pub(crate) fn new(config: &ClientConfig, window: u32, link: Link) -> Result<Self> {
-        let answers = Answers { receipts: Receipts::new(window), link: link.clone() };
-        let client = BaseProducer::from_config_and_context(config, answers);
+        let bootstrap = Bootstrap::new();
+        let answers = Answers { receipts: Receipts::new(window), link: link.clone(), bootstrap: bootstrap.clone() };
+        let mut told = config.clone();
+        settings::tells(&mut told);
+        let client = BaseProducer::from_config_and_context(&told, answers);
         let client = Arc::new(client.map_err(|cause| from_kafka(cause, None))?);
+        bootstrap.is_of(&client, config, |client| client.client());
         let asked = Arc::downgrade(&client);
         link.probe_with(move || {
             let client = asked.upgrade()?;

@@ -117,10 +117,7 @@ pub(crate) fn consumer(
     {
         config.set("fetch.queue.backoff.ms", "10");
     }
-    if !own.configuration.contains("statistics.interval.ms") && !binder.configuration.contains("statistics.interval.ms")
-    {
-        config.set("statistics.interval.ms", TELLS_EVERY);
-    }
+    tells(&mut config);
     let earliest = match binding.properties.start {
         Some(start) => start == Start::Earliest,
         None => binding.group.is_some(),
@@ -135,6 +132,13 @@ pub(crate) fn consumer(
         .set("allow.auto.create.topics", "false");
     membership::set(&mut config, own);
     config
+}
+
+/// Has a client tell of itself from time to time, unless it is set how often. Somebody must poll it.
+pub(crate) fn tells(config: &mut ClientConfig) {
+    if config.get("statistics.interval.ms").is_none() {
+        config.set("statistics.interval.ms", TELLS_EVERY);
+    }
 }
 
 /// Settings of an output's client.

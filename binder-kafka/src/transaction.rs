@@ -135,6 +135,8 @@ pub(crate) fn set(config: &mut ClientConfig, id: &str) {
     // the longer of the two must not be that of a message
     config.set("transaction.timeout.ms", &timeout).set("message.timeout.ms", &timeout);
     config.set("transactional.id", id).set("linger.ms", "0");
+    // between two transactions nobody would take what it tells
+    config.set("statistics.interval.ms", "0");
 }
 
 fn timeout(config: &ClientConfig) -> Duration {
@@ -166,9 +168,17 @@ impl KafkaTransactor {
             let deadline = Instant::now() + patience;
             while_polling(&opened, || again(deadline, |left| opened.init_transactions(left)))
         });
-        begun.await?.map_err(|cause| self.link.fail(cause))?;
+        begun.await?.map_err(|cause| self.not_opened(cause))?;
         self.client = Some(Arc::clone(&client));
         Ok(client)
+    }
+
+    /// What the broker was still at when it was late, it will have done in time: it ends what the client before has left.
+    #[cold]
+    fn not_opened(&self, cause: KafkaError) -> Error {
+        let passes = may_be_called_again(&cause);
+        let error = self.link.fail(cause);
+        if passes { error.retryable() } else { error }
     }
 
     /// Publishes parts, and moves positions with them.

@@ -5,14 +5,18 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use binder_core::binder::{Consumer, Outgoing, Parcel};
 use binder_core::config::Config;
 use binder_core::message::Message;
 use binder_core::prelude::*;
 use libtest_mimic::Trial;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Semaphore;
 
 use crate::support::*;
-use crate::transactions::{fence, transactional_ids};
+use crate::transactions::{PATIENCE, fence, transactional_ids};
 
 /// Makes this program a service that is killed: the name of its topics.
 pub(crate) const CHILD: &str = "BINDER_KAFKA_TRANSACTIONAL_CHILD";
@@ -33,6 +37,12 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         case("members_come_and_go_in_transactions_consumer", ready, || members_come_and_go_in_transactions("consumer")),
         case("a_kill_between_publish_and_commit", ready, a_kill_between_publish_and_commit),
         case("a_transactional_group_over_markers_has_no_lag", ready, a_transactional_group_over_markers_has_no_lag),
+        case("an_undecided_position_is_waited_for_cooperative", ready, || {
+            an_undecided_position_is_waited_for("cooperative")
+        }),
+        case("an_undecided_position_is_waited_for_eager", ready, || an_undecided_position_is_waited_for("eager")),
+        case("an_undecided_position_is_waited_for_consumer", ready, || an_undecided_position_is_waited_for("consumer")),
+        case("without_a_position_start_decides", ready, without_a_position_start_decides),
         case("what_reads_uncommitted_is_refused", ready, what_reads_uncommitted_is_refused),
         case("batches_of_128_in_transactions", ready, batches_of_128_in_transactions),
     ]
@@ -206,7 +216,7 @@ async fn a_rebalance_in_mid_batch(kind: &'static str) {
     };
     for (number, text) in texts.iter().enumerate() {
         let partition = Some(partition_of(number as u32));
-        send(&*sender, binder_core::binder::Outgoing { partition, ..crate::support::text(text, None) }).await.unwrap();
+        send(&*sender, Outgoing { partition, ..crate::support::text(text, None) }).await.unwrap();
     }
     let all_at_once = "ordering: none, concurrency: 100";
     let first = started(&name, kind, all_at_once, &desk).await;
@@ -324,6 +334,107 @@ async fn a_transactional_group_over_markers_has_no_lag() {
     until("the marker is passed", async || committed(&name, &name, 0).await == Some(2)).await;
     assert_eq!(desk.started.load(SeqCst), 1);
     app.shutdown().await.unwrap();
+}
+
+/// Moves a group in all partitions with a transaction of somebody else, which is left open.
+async fn moved(name: &str, partitions: i32, offset: i64) -> BaseProducer {
+    let name = name.to_owned();
+    let begin = move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", url().expect("checked before"));
+        let member: BaseConsumer = config.clone().set("group.id", &name).create().unwrap();
+        config.set("transactional.id", format!("{name}-other")).set("transaction.timeout.ms", "60000");
+        let client: BaseProducer = config.create().unwrap();
+        client.init_transactions(PATIENCE).unwrap();
+        client.begin_transaction().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        for partition in 0..partitions {
+            offsets.add_partition_offset(&name, partition, Offset::Offset(offset)).unwrap();
+        }
+        client.send_offsets_to_transaction(&offsets, &member.group_metadata().unwrap(), PATIENCE).unwrap();
+        client
+    };
+    tokio::task::spawn_blocking(begin).await.unwrap()
+}
+
+async fn member(name: &str, kind: &str) -> Box<dyn Consumer> {
+    let mut binding = input(name, Some(name));
+    binding.tells_assignments = true;
+    binding.properties.transactional = true;
+    binding.section = section(membership(kind));
+    binder_of(kind).bind_consumer(&binding).await.unwrap()
+}
+
+/// Takes a step; returns whether it is an assignment.
+async fn is_assigned(member: &mut Box<dyn Consumer>, seen: &mut Vec<Parcel>) -> bool {
+    match step(member).await {
+        Step::Assigned(_) => return true,
+        Step::Batch(parcels) => seen.extend(parcels),
+        Step::Revoked(lanes) => member.release(&lanes).await.unwrap(),
+        Step::Lost(_) => {}
+    }
+    false
+}
+
+/// While a transaction is open that moves a group nobody knows where the group stands. However often partitions change hands until that
+/// is decided, nobody begins elsewhere: not where `start` says, as librdkafka 2.12 does if the assignment changes while it asks.
+async fn an_undecided_position_is_waited_for(kind: &'static str) {
+    // with them goes the topic of what comes back
+    const PARTITIONS: u32 = 4;
+    let name = unique("undecided");
+    let sender = producer(&binder(), &name, PARTITIONS).await;
+    for number in 0..5 * PARTITIONS {
+        let (text, partition) = (number.to_string(), Some(number % PARTITIONS));
+        send(&*sender, Outgoing { partition, ..crate::support::text(&text, None) }).await.unwrap();
+    }
+    let stands = moved(&name, PARTITIONS as i32, 2).await;
+    tokio::task::spawn_blocking(move || stands.commit_transaction(PATIENCE).unwrap()).await.unwrap();
+    let open = moved(&name, PARTITIONS as i32, 4).await;
+    let (mut first, mut seen) = (member(&name, kind).await, Vec::new());
+    while !is_assigned(&mut first, &mut seen).await {}
+    for _ in 0..3 {
+        let mut second = member(&name, kind).await;
+        loop {
+            let mut seen_of_second = Vec::new();
+            let has_some = tokio::select! {
+                _ = is_assigned(&mut first, &mut seen) => false,
+                assigned = is_assigned(&mut second, &mut seen_of_second) => assigned,
+            };
+            seen.extend(seen_of_second);
+            if has_some {
+                break;
+            }
+        }
+        let leaving = tokio::spawn(second.close());
+        while !is_assigned(&mut first, &mut seen).await {}
+        leaving.await.unwrap().unwrap();
+    }
+    // longer than librdkafka waits before it asks again
+    seen.extend(quiet(&mut first, Duration::from_millis(1500)).await);
+    assert_eq!(payloads(&seen), [""; 0], "nobody knows where to begin");
+    tokio::task::spawn_blocking(move || open.abort_transaction(PATIENCE).unwrap()).await.unwrap();
+    let received = payloads(&receive(&mut first, 3 * PARTITIONS as usize).await);
+    let mut received: Vec<u32> = received.iter().map(|text| text.parse().unwrap()).collect();
+    received.sort_unstable();
+    assert_eq!(received, Vec::from_iter(2 * PARTITIONS..5 * PARTITIONS));
+    first.close().await.unwrap();
+}
+
+/// A group that is new begins at what is kept, or at what comes, as its configuration says.
+async fn without_a_position_start_decides() {
+    for start in ["earliest", "latest"] {
+        let (name, desk) = (unique("start"), Desk::new(0));
+        send_to(&name, 1, ["before".to_owned()]).await;
+        let app = started(&name, "cooperative", &format!("start: {start}"), &desk).await;
+        let begun = Instant::now();
+        // `latest` is where the end is when the member asks, which nobody sees
+        while desk.started.load(SeqCst) == 0 && begun.elapsed() < PATIENCE {
+            send_to(&name, 1, ["after".to_owned()]).await;
+        }
+        let first = desk.texts.lock().unwrap()[0].clone();
+        assert_eq!(first, if start == "earliest" { "before" } else { "after" });
+        app.shutdown().await.unwrap();
+    }
 }
 
 async fn what_reads_uncommitted_is_refused() {
