@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use binder_core::binder::BinderHealth;
 
 use support::*;
@@ -14,7 +16,10 @@ fn main() {
     let cluster = url().is_some_and(|url| url.contains(','));
     let ready = cluster && std::env::var_os("DEMO_BROKERCTL").is_some();
     assert!(ready || !cluster || std::env::var_os("CI").is_none(), "DEMO_BROKERCTL is not set: who kills a node?");
-    let cases = vec![case("a_lost_leader_takes_nothing_with_it", ready, a_lost_leader_takes_nothing_with_it)];
+    let cases = vec![
+        case("a_lost_leader_takes_nothing_with_it", ready, a_lost_leader_takes_nothing_with_it),
+        case("transactions_outlast_a_node", ready, transactions_outlast_a_node),
+    ];
     libtest_mimic::run(&arguments, cases).exit();
 }
 
@@ -47,4 +52,16 @@ async fn a_lost_leader_takes_nothing_with_it() {
     assert_eq!(binder.health(), BinderHealth::Up);
     assert_ne!(format!("kafka-{}", leader(&topic).await), lost, "another one leads");
     control("start", &lost).await;
+}
+
+/// Every node once, so those that lead the topics, and coordinate group and transactions, are among them.
+async fn transactions_outlast_a_node() {
+    let outage = async {
+        for node in ["kafka-1", "kafka-2", "kafka-3"] {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            control("kill", node).await;
+            control("start", node).await;
+        }
+    };
+    outage::transactions_outlast(3, outage).await;
 }

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use binder_core::binder::{BinderHealth, Status, TrySend};
-use binder_core::config::{Config, Section};
+use binder_core::config::Section;
 use binder_core::prelude::*;
 use serde_json::json;
 
@@ -35,70 +35,39 @@ fn main() {
     libtest_mimic::run(&arguments, cases).exit();
 }
 
-#[derive(Debug, Binding)]
-struct Channels {
-    #[input("orders")]
-    orders: Input<String>,
-    #[output("invoices")]
-    invoices: Output<String>,
+/// Returns how many markers of transactions the broker has given up so far. Kafka 4.3 does so for a partition that has no leader, as one without
+/// replicas while its broker starts: KAFKA-20734. It has said by then that the transaction is committed.
+async fn markers_given_up() -> usize {
+    let program = std::env::var("DEMO_BROKERCTL").expect("checked before");
+    let log = tokio::process::Command::new(program).args(["brokers", "log", "kafka"]).output().await.unwrap();
+    assert!(log.status.success(), "{log:?}");
+    String::from_utf8_lossy(&log.stdout).matches("these partitions are likely deleted already").count()
 }
 
-/// The broker goes away while transactions are under way: those of an input, and those of a producer into that input.
+/// A round in which the broker has given up a marker shows nothing.
 async fn transactions_outlast_an_outage() {
-    const COUNT: usize = 400;
-    let name = unique("transactions");
-    let text = format!(
-        "stream: {{
-            default: {{ content-type: text/plain }},
-            bindings: {{
-                orders: {{ destination: {name}, group: {name}, consumer: {{
-                    transactional: true, prefetch: 16, kafka: {{ configuration: {{ session.timeout.ms: 3000 }} }}
-                }} }},
-                invoices: {{ destination: {name}-out, producer: {{ send-timeout: 120s }} }}
-            }},
-            binders: {{ kafka: {{ type: kafka, brokers: '{}' }} }}
-        }}",
-        url().expect("checked before")
-    );
-    let config = Config::builder().yaml(text).build().unwrap();
-    let app = Application::builder().config(config).binder("kafka", binder_kafka::factory()).build().unwrap();
-    let channels = app.bind::<Channels>().await.unwrap();
-    let orders = channels.invoices.to(&name);
-    async fn invoice(text: String) -> String {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        text
-    }
-    app.process(channels.orders, channels.invoices, invoice).await.unwrap();
-    app.start().await.unwrap();
-    app.ready(Duration::from_secs(30)).await.unwrap();
-    let publish = async |number: &String| app.transaction(async |tx| Ok(tx.send(&orders, number).await?)).await;
-    let sending = async {
-        let mut unknown = Vec::new();
-        for number in numbered(COUNT) {
-            // the one answer that an outage may keep from us
-            if let Err(error) = publish(&number).await {
-                assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
-                unknown.push(number);
+    for _ in 0..8 {
+        let before = markers_given_up().await;
+        let outage = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // while a broker is stopped in good order nobody logs what it gives up
+            run("kill").await;
+            run("start").await;
+        };
+        let mut round = tokio::spawn(outage::transactions_outlast(1, outage));
+        let ended = loop {
+            match tokio::time::timeout(Duration::from_secs(1), &mut round).await {
+                Ok(ended) => break Some(ended),
+                Err(_) if markers_given_up().await > before => break None,
+                Err(_) => {}
             }
+        };
+        round.abort();
+        if markers_given_up().await == before {
+            return ended.expect("the round has ended").unwrap();
         }
-        unknown
-    };
-    let outage = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        run("stop").await;
-        run("start").await;
-    };
-    let (unknown, ()) = tokio::join!(sending, outage);
-    assert!(unknown.len() <= 1, "{unknown:?}");
-    let out = format!("{name}-out");
-    let is_there = async || seen_texts(&out, "read_committed").await.contains(&numbered(COUNT)[COUNT - 1]);
-    until("the last is handled", is_there).await;
-    let orders = seen_texts(&name, "read_committed").await;
-    assert_eq!(seen_texts(&out, "read_committed").await, orders, "each once, and in order");
-    let known: Vec<_> = numbered(COUNT).into_iter().filter(|number| !unknown.contains(number)).collect();
-    let published: Vec<_> = orders.into_iter().filter(|number| !unknown.contains(number)).collect();
-    assert_eq!(published, known, "what was said to be published is, once");
-    app.shutdown().await.unwrap();
+    }
+    panic!("in each round the broker has given up a marker");
 }
 
 /// Lets the broker go on when it is dropped, whatever a case has come to.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test program uses its part, and none has a user")]
 
+pub(crate) mod outage;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

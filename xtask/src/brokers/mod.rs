@@ -33,7 +33,7 @@ use self::{
     server::{Node, Server},
 };
 use crate::{
-    error::{Failure, Result},
+    error::{Context as _, Failure, Result},
     project::Project,
 };
 
@@ -152,6 +152,12 @@ pub(crate) enum Action {
         /// Servers to show (default: all)
         servers: Vec<Target>,
     },
+    /// Print what servers have logged since their data was made
+    Log {
+        /// Servers to read, or nodes of a cluster: kafka, kafka-2
+        #[arg(required = true)]
+        servers: Vec<Target>,
+    },
     /// Start stopped servers again, on the same ports and with their data
     Start {
         /// Servers to start, or nodes of a cluster: kafka, kafka-2
@@ -202,6 +208,7 @@ pub(crate) fn main(project: &Project, action: &Action) -> Result<()> {
             let all = Kind::ALL.map(|kind| Target { kind, node: None });
             or_all(servers, &all).iter().try_for_each(|target| status(project, *target))
         }
+        Action::Log { servers } => servers.iter().try_for_each(|target| log(project, *target)),
         Action::Start { servers } => servers.iter().try_for_each(|target| start(project, *target)),
         Action::Stop { servers } => servers.iter().try_for_each(|target| own(project, *target)?.stop()),
         Action::Freeze { servers } => signal(project, servers, Signal::SIGSTOP),
@@ -269,6 +276,14 @@ fn show(control: &Control<'_>) {
     let pids: Vec<_> = state.processes.iter().map(|process| process.pid().to_string()).collect();
     let memory: u64 = state.processes.iter().filter_map(Process::memory).sum();
     println!("{name:<7} up, process {}, {memory} MB; log {}", pids.join(" and "), control.log());
+}
+
+fn log(project: &Project, target: Target) -> Result<()> {
+    for control in own(project, target)?.members() {
+        let log = std::fs::read_to_string(control.home().log()).context("cannot read the log")?;
+        print!("{log}");
+    }
+    Ok(())
 }
 
 /// Sends a signal to the processes of servers.
