@@ -1,7 +1,8 @@
 //! Between a payload and its bytes.
 //!
 //! Which codec is used says the content type: the message's own, else the binding's, else `application/json`. `String`, `Bytes` and
-//! `Vec<u8>` are sent and received as they are, whatever the content type says, as Spring Cloud Stream does. A received `Bytes` may share
+//! `Vec<u8>` are sent and received as they are, whatever the content type says, as Spring Cloud Stream does; only a `String` in a `text/*` with
+//! a `charset` is in that: UTF-8, US-ASCII, ISO-8859-1, UTF-16, UTF-16BE or UTF-16LE. A received `Bytes` may share
 //! memory with its neighbours, up to 64 KiB on the memory binder, which lives as long as it: copy what is small and kept for long.
 //!
 //! Every other type goes through serde: `application/json`; `text/plain` for one string, character, number, boolean or enum variant
@@ -13,6 +14,7 @@
 //! attribute, a list an element for each item, the root has the name of the type. It has at most 16 MiB and 128 elements within each other, and no
 //! entities but XML's own.
 
+mod charset;
 mod field;
 mod json;
 mod octets;
@@ -35,7 +37,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::field::key_at;
 pub(crate) use self::raw::from_shared;
-use self::raw::{as_raw, from_raw};
+use self::raw::{from_raw, write_raw};
 use self::select::{decode_other, encode_other};
 use crate::message::ContentType;
 use crate::{Error, ErrorKind, Result};
@@ -119,9 +121,8 @@ impl Codecs {
 impl<T: Serialize + Send + Sync + 'static> Encode for T {
     #[inline]
     fn encode(&self, codecs: &Codecs, content_type: &ContentType, out: &mut Vec<u8>) -> Result<()> {
-        if let Some(bytes) = as_raw(self) {
-            out.extend_from_slice(bytes);
-            return Ok(());
+        if let Some(written) = write_raw(self, content_type, out) {
+            return written;
         }
         if *content_type == ContentType::JSON {
             return serde_json::to_writer(out, self).map_err(|cause| json::unwritten(content_type, &cause));
@@ -138,7 +139,7 @@ impl<T: Serialize + Send + Sync + 'static> Encode for T {
 impl<T: DeserializeOwned + Send + 'static> Decode for T {
     #[inline]
     fn decode(codecs: &Codecs, content_type: &ContentType, bytes: &[u8]) -> Result<Self> {
-        if let Some(payload) = from_raw(bytes) {
+        if let Some(payload) = from_raw(content_type, bytes) {
             return payload;
         }
         if *content_type == ContentType::JSON {

@@ -4,22 +4,30 @@ use std::any::Any;
 
 use bytes::Bytes;
 
-use super::unfit;
+use super::{charset, unfit};
 use crate::Result;
 use crate::message::ContentType;
 
-/// Returns the bytes of a payload that is bytes already. The comparison of types costs nothing at run time.
+/// Writes a payload that is bytes already; `None` for every other type. The comparison of types costs nothing at run time.
 #[inline]
-pub(super) fn as_raw(value: &dyn Any) -> Option<&[u8]> {
-    let text = || value.downcast_ref::<String>().map(String::as_bytes);
-    let bytes = || value.downcast_ref::<Bytes>().map(AsRef::as_ref);
-    let vec = || value.downcast_ref::<Vec<u8>>().map(Vec::as_slice);
-    text().or_else(bytes).or_else(vec)
+pub(super) fn write_raw(value: &dyn Any, content_type: &ContentType, out: &mut Vec<u8>) -> Option<Result<()>> {
+    let bytes = if let Some(text) = value.downcast_ref::<String>() {
+        if !charset::is_utf8(content_type) {
+            return Some(charset::write(content_type, text, out).map_err(|cause| unfit("write", content_type, cause)));
+        }
+        text.as_bytes()
+    } else if let Some(bytes) = value.downcast_ref::<Bytes>() {
+        bytes.as_ref()
+    } else {
+        value.downcast_ref::<Vec<u8>>()?.as_slice()
+    };
+    out.extend_from_slice(bytes);
+    Some(Ok(()))
 }
 
 /// Makes a payload that is bytes already; `None` for every other type.
 #[inline]
-pub(super) fn from_raw<T: 'static>(bytes: &[u8]) -> Option<Result<T>> {
+pub(super) fn from_raw<T: 'static>(content_type: &ContentType, bytes: &[u8]) -> Option<Result<T>> {
     let mut found: Option<T> = None;
     let target = &mut found as &mut dyn Any;
     if let Some(slot) = target.downcast_mut::<Option<Bytes>>() {
@@ -27,9 +35,9 @@ pub(super) fn from_raw<T: 'static>(bytes: &[u8]) -> Option<Result<T>> {
     } else if let Some(slot) = target.downcast_mut::<Option<Vec<u8>>>() {
         *slot = Some(bytes.to_vec());
     } else if let Some(slot) = target.downcast_mut::<Option<String>>() {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => *slot = Some(text.to_owned()),
-            Err(cause) => return Some(Err(unfit("read", &ContentType::TEXT, cause))),
+        match charset::read(content_type, bytes) {
+            Ok(text) => *slot = Some(text.into_owned()),
+            Err(cause) => return Some(Err(unfit("read", content_type, cause))),
         }
     }
     found.map(Ok)

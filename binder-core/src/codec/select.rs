@@ -6,7 +6,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use super::reason::Reason;
 #[cfg(feature = "xml")]
 use super::xml;
-use super::{Codecs, json, octets, quiet, text, unfit};
+use super::{Codecs, charset, json, octets, quiet, text, unfit};
 use crate::message::ContentType;
 use crate::{Error, ErrorKind, Result};
 
@@ -48,12 +48,33 @@ pub(super) fn encode_other<T: Serialize>(
 ) -> Result<()> {
     match select(codecs, content_type)? {
         Format::Json => serde_json::to_writer(out, value).map_err(|cause| json::unwritten(content_type, &cause)),
-        Format::Text => text::write(value, out).map_err(|cause| unfit("write", content_type, cause)),
+        Format::Text => write_text(content_type, out, |out| text::write(value, out)),
         Format::Octets => octets::write(value, out).map_err(|cause| unfit("write", content_type, cause)),
         #[cfg(feature = "xml")]
-        Format::Xml => xml::write(value, out).map_err(|cause| unfit("write", content_type, cause)),
+        Format::Xml => write_text(content_type, out, |out| xml::write(value, out)),
         Format::Added(codec) => codec.encode(content_type, &value, out),
     }
+}
+
+/// Appends what `write` writes as UTF-8, in the charset of the content type.
+fn write_text(
+    content_type: &ContentType,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), Reason>,
+) -> Result<()> {
+    let written = if charset::is_utf8(content_type) {
+        write(out)
+    } else {
+        let mut text = Vec::new();
+        // both formats write strings and characters only
+        write(&mut text).and_then(|()| charset::write(content_type, &String::from_utf8_lossy(&text), out))
+    };
+    written.map_err(|cause| unfit("write", content_type, cause))
+}
+
+fn read_text<T>(content_type: &ContentType, bytes: &[u8], read: impl FnOnce(&str) -> Result<T, Reason>) -> Result<T> {
+    let read = charset::read(content_type, bytes).and_then(|text| read(&text));
+    read.map_err(|cause| unfit("read", content_type, cause))
 }
 
 #[cold]
@@ -64,10 +85,14 @@ pub(super) fn decode_other<T: DeserializeOwned>(
 ) -> Result<T> {
     match select(codecs, content_type)? {
         Format::Json => serde_json::from_slice(bytes).map_err(|cause| json::unread::<T>(content_type, bytes, &cause)),
-        Format::Text => text::read(bytes).map_err(|cause| unfit("read", content_type, cause)),
+        Format::Text => read_text(content_type, bytes, text::read),
         Format::Octets => octets::read(bytes).map_err(|cause| unfit("read", content_type, cause)),
         #[cfg(feature = "xml")]
-        Format::Xml => xml::read(bytes).map_err(|cause| unfit("read", content_type, cause)),
+        Format::Xml if charset::is_utf8(content_type) => {
+            xml::read(bytes).map_err(|cause| unfit("read", content_type, cause))
+        }
+        #[cfg(feature = "xml")]
+        Format::Xml => read_text(content_type, bytes, |text| xml::read(text.as_bytes())),
         Format::Added(codec) => decode_added(codec, content_type, bytes),
     }
 }

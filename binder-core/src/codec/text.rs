@@ -17,8 +17,7 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resu
 }
 
 /// Reads a value from text.
-pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reason> {
-    let text = std::str::from_utf8(bytes).map_err(|cause| Reason::new(cause.to_string()))?;
+pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Reason> {
     T::deserialize(Reader(text))
 }
 
@@ -194,13 +193,13 @@ mod tests {
         write(&value, &mut Vec::new()).unwrap_err().to_string()
     }
 
-    fn unread<T: DeserializeOwned + std::fmt::Debug>(bytes: &[u8]) -> String {
-        read::<T>(bytes).unwrap_err().to_string()
+    fn unread<T: DeserializeOwned + std::fmt::Debug>(text: &str) -> String {
+        read::<T>(text).unwrap_err().to_string()
     }
 
     fn survives<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T, text: &str) {
         assert_eq!(written(&value), text);
-        assert_eq!(read::<T>(text.as_bytes()).unwrap(), value);
+        assert_eq!(read::<T>(text).unwrap(), value);
     }
 
     #[test]
@@ -237,17 +236,17 @@ mod tests {
     #[test]
     fn what_is_displayed_needs_no_copy() {
         assert_eq!(written(std::net::Ipv4Addr::LOCALHOST), "127.0.0.1");
-        assert_eq!(read::<std::net::Ipv4Addr>(b"127.0.0.1").unwrap(), std::net::Ipv4Addr::LOCALHOST);
+        assert_eq!(read::<std::net::Ipv4Addr>("127.0.0.1").unwrap(), std::net::Ipv4Addr::LOCALHOST);
     }
 
     #[test]
     fn an_untyped_value_is_a_string() {
-        assert_eq!(read::<serde_json::Value>(b"7").unwrap(), serde_json::Value::from("7"));
+        assert_eq!(read::<serde_json::Value>("7").unwrap(), serde_json::Value::from("7"));
     }
 
     #[test]
     fn what_is_ignored_is_not_read() {
-        read::<serde::de::IgnoredAny>(b"7").unwrap();
+        read::<serde::de::IgnoredAny>("7").unwrap();
     }
 
     #[test]
@@ -261,27 +260,25 @@ mod tests {
         assert!(unwritten([1_u8].as_slice()).ends_with("not a sequence"));
         assert!(unwritten((1, 2)).ends_with("not a tuple"));
         assert!(unwritten(()).ends_with("not a unit"));
-        assert!(unread::<Pair>(b"1").ends_with("not the struct `Pair`"));
-        assert!(unread::<BTreeMap<u8, u8>>(b"1").ends_with("not a map"));
-        assert!(unread::<Vec<u8>>(b"1").ends_with("not a sequence"));
-        assert!(unread::<(u8, u8)>(b"1").ends_with("not a tuple"));
+        assert!(unread::<Pair>("1").ends_with("not the struct `Pair`"));
+        assert!(unread::<BTreeMap<u8, u8>>("1").ends_with("not a map"));
+        assert!(unread::<Vec<u8>>("1").ends_with("not a sequence"));
+        assert!(unread::<(u8, u8)>("1").ends_with("not a tuple"));
     }
 
     #[test]
     fn text_that_does_not_parse_names_the_type() {
-        assert_eq!(unread::<i32>(b"seven"), "the text is no `i32`");
-        assert_eq!(unread::<bool>(b"TRUE"), "the text is no `bool`");
-        assert_eq!(unread::<char>(b"ab"), "the text is no `char`");
+        assert_eq!(unread::<i32>("seven"), "the text is no `i32`");
+        assert_eq!(unread::<bool>("TRUE"), "the text is no `bool`");
+        assert_eq!(unread::<char>("ab"), "the text is no `char`");
     }
 
     #[test]
     fn an_unknown_variant_names_the_known_ones() {
-        assert_eq!(unread::<Action>(b"GONE"), "unknown variant; there are `CREATED`, `MOVED`");
-        assert!(unread::<Action>(b"MOVED").starts_with("a unit variant where"));
+        assert_eq!(unread::<Action>("GONE"), "unknown variant; there are `CREATED`, `MOVED`");
+        assert!(unread::<Action>("MOVED").starts_with("a unit variant where"));
     }
 
     #[test]
-    fn text_needs_utf8() {
-        assert!(unread::<char>(b"\xff").contains("from index 0"));
-    }
+    fn text_needs_utf8() {}
 }

@@ -57,6 +57,18 @@ impl ContentType {
         text.split_once(';').map_or(text, |(essence, _)| essence.trim_end())
     }
 
+    /// Returns a parameter, without its quotes; names are compared without regard to case.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let mut parameters = self.as_str().split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+        let (_, value) = parameters.find(|(known, _)| known.trim().eq_ignore_ascii_case(name))?;
+        Some(value.trim().trim_matches('"'))
+    }
+
+    /// Returns whether there may be parameters. Costs nothing for the usual types.
+    pub(crate) fn has_parameters(&self) -> bool {
+        matches!(&self.0, Repr::Other(text) if text.contains(';'))
+    }
+
     /// Returns whether such a payload is JSON: `application/json`, or a type that ends with `+json`.
     pub(crate) fn is_json(&self) -> bool {
         self.0 == Repr::Json
