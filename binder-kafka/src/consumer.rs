@@ -534,10 +534,10 @@ fn leave(client: Arc<StreamConsumer<Group>>) -> Result<()> {
     let asked = lock(&group.lanes).asked();
     let sought = seek::find_and_commit(&client, &asked).map_err(|cause| group.link.fail(cause));
     let committed = sought.and_then(|()| commit(&client));
-    let left = Arc::downgrade(&client);
-    drop(client);
-    // a question whether there is a broker may still be under way
-    while left.strong_count() > 0 {
+    // a question to the broker may still be under way; the last to hold the client leaves the group, and that is waited for
+    let mut held = client;
+    while let Err(client) = Arc::try_unwrap(held) {
+        held = client;
         std::thread::sleep(Duration::from_millis(10));
     }
     committed

@@ -445,8 +445,9 @@ impl Lanes {
         }
     }
 
-    /// Returns where the client is to go: partitions that it reads, and those that it is to begin with. The latter are all there are, or none.
-    pub(crate) fn found(&self) -> (TopicPartitionList, TopicPartitionList) {
+    /// Returns where the client is to go: partitions that it reads, and those that it is to begin with. With `whole` the latter are all there are,
+    /// or none.
+    pub(crate) fn found(&self, whole: bool) -> (TopicPartitionList, TopicPartitionList) {
         let (mut moves, mut begins) = (TopicPartitionList::new(), TopicPartitionList::new());
         for lane in &self.live {
             if let Seeking::Found(offset) = lane.seeking {
@@ -455,7 +456,7 @@ impl Lanes {
             }
         }
         // a revoke is answered with what the client reads at that time
-        if begins.count() < self.parked.len() || self.revoking {
+        if (whole && begins.count() < self.parked.len()) || self.revoking {
             begins = TopicPartitionList::new();
         }
         (moves, begins)
@@ -636,7 +637,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_begins_with_all_partitions_or_none() {
+    fn the_client_begins_with_what_is_known() {
         let mut lanes = Lanes::default();
         let mut list = TopicPartitionList::new();
         list.add_partition("t", 0);
@@ -646,10 +647,10 @@ mod tests {
         let (asked, mut found) = (lanes.asked(), TopicPartitionList::new());
         found.add_partition_offset("t", 0, Offset::Offset(5)).expect("an offset");
         lanes.note_found(&asked, &found);
-        assert_eq!(lanes.found().1.count(), 0);
+        assert_eq!((lanes.found(true).1.count(), lanes.found(false).1.count()), (0, 1));
         found.add_partition_offset("t", 1, Offset::Offset(7)).expect("an offset");
         lanes.note_found(&asked, &found);
-        let (moves, begins) = lanes.found();
+        let (moves, begins) = lanes.found(true);
         assert_eq!((moves.count(), begins.count()), (0, 2));
         assert_eq!(lanes.unpark(&list).count(), 0, "the client reads none yet");
         assert_eq!(lanes.unpark(&list).count(), 2);

@@ -25,7 +25,7 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long such a question waits for its answer.
 pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often a client of an input tells when a broker answered last.
+/// How often a client that somebody polls tells of itself.
 pub(crate) const TELLS_EVERY: &str = "5000";
 
 /// How long the meaning of a failed handshake is believed.
@@ -125,6 +125,7 @@ struct Inner {
     status: Option<Status>,
     down: AtomicBool,
     reason: Mutex<Option<String>>,
+    waits: Mutex<Option<String>>,
     #[cfg(feature = "tls")]
     handshake: Mutex<Option<Handshake>>,
     /// Notified when the meaning of a handshake is known.
@@ -150,6 +151,7 @@ impl Link {
             status,
             down: AtomicBool::new(false),
             reason: Mutex::default(),
+            waits: Mutex::default(),
             #[cfg(feature = "tls")]
             handshake: Mutex::default(),
             #[cfg(feature = "tls")]
@@ -245,19 +247,27 @@ impl Link {
         }
     }
 
-    /// Reports that the binding works.
+    /// Reports that the binding works, unless it [`waits`](Self::waits).
     pub(crate) fn up(&self) {
         *lock(&self.0.reason) = None;
         self.0.shared.reached.store(true, SeqCst);
+        let waits = lock(&self.0.waits).clone();
+        if let Some(reason) = waits {
+            return self.report(reason);
+        }
         lock(&self.0.shared.down).remove(&self.0.id);
         if let Some(status) = &self.0.status {
             status.up();
         }
     }
 
-    /// Reports that the binding does not work though a broker is reached, until it is [`up`](Self::up).
-    pub(crate) fn waits(&self, reason: String) {
-        self.report(reason);
+    /// Notes for what the binding waits though a broker is reached, or that it waits no more.
+    pub(crate) fn waits(&self, reason: Option<&str>) {
+        let before = std::mem::replace(&mut *lock(&self.0.waits), reason.map(str::to_owned));
+        // else the lost connection is what is to be told
+        if !self.is_down() && before.as_deref() != reason {
+            self.up();
+        }
     }
 
     /// Maps an error and says why no broker is reached, if none is.
@@ -557,6 +567,26 @@ mod tests {
         assert_eq!(shared.health(), told);
         answers.store(true, SeqCst);
         seen.wait_for(|health| *health == BinderHealth::Up).await.expect("it lives");
+    }
+
+    #[tokio::test]
+    async fn what_a_binding_waits_for_outlasts_a_lost_connection() {
+        let (status, shared) = (Status::new(), Arc::default());
+        let link = Link::new("kafka", "in".into(), &shared, Some(status.clone()));
+        let waiting = BinderHealth::Connecting("a transaction hangs".to_owned());
+        link.up();
+        link.waits(Some("a transaction hangs"));
+        assert_eq!((status.get(), shared.health()), (waiting.clone(), waiting.clone()));
+        link.lost("refused".to_owned());
+        assert_eq!(status.get(), BinderHealth::Connecting("refused".to_owned()));
+        link.worked();
+        assert_eq!(status.get(), waiting);
+        link.waits(None);
+        assert_eq!((status.get(), shared.health()), (BinderHealth::Up, BinderHealth::Up));
+        link.lost("refused".to_owned());
+        link.waits(Some("a transaction hangs"));
+        link.waits(None);
+        assert_eq!(status.get(), BinderHealth::Connecting("refused".to_owned()), "nobody has answered");
     }
 
     #[test]

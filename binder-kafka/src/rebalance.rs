@@ -1,12 +1,13 @@
 //! Partitions as they are assigned and taken away.
 //!
-//! The client tells of a rebalance inside a poll. An assignment is taken at once; a revoke is only noted: the consumer goes on polling, the
-//! running deliveries end, and `release` says when the partitions may be given up. Until then the client itself keeps all
-//! partitions of this member paused. See `docs/adr/0010-kafka-revoke-is-deferred.md`.
+//! The client tells of a rebalance inside a poll. An assignment is taken at once, by a transactional input without the partitions of which nobody
+//! knows yet where they begin (see `seek`). A revoke is only noted: the consumer goes on polling, the running deliveries end, and `release`
+//! says when the partitions may be given up. Until then the client itself keeps all partitions of this member paused. See
+//! `docs/adr/0010-kafka-revoke-is-deferred.md`.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use binder_core::Error;
 use binder_core::binder::SeekTo;
@@ -41,6 +42,8 @@ pub(crate) struct Group {
     pub(crate) failed: Mutex<Option<Error>>,
     /// Wakes the consumer when a seek can go on.
     pub(crate) sought: Notify,
+    /// Since when nobody says where the group stands.
+    pub(crate) undecided: Mutex<Option<Instant>>,
     /// Settlements of lanes that are no more.
     pub(crate) late: AtomicU64,
 }
@@ -59,6 +62,7 @@ impl Group {
             committing: AtomicBool::new(false),
             failed: Mutex::default(),
             sought: Notify::new(),
+            undecided: Mutex::default(),
             late: AtomicU64::new(0),
         }
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use binder_core::binder::{LaneId, SeekTo};
-use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer as _, RebalanceProtocol, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long the broker has to say where the group stands. It does not while a transaction is open that moves it, and a close waits for the question.
 const STANDING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// After this long somebody should look: a transaction that is left open has ended by then.
+/// After this long somebody should look: unless `transaction.timeout.ms` is longer, a transaction that was left open has ended by then.
 const UNDECIDED_AFTER: Duration = Duration::from_secs(30);
 const UNDECIDED: &str = "the broker does not say where the group stands; does a transaction hang that moves it (`kafka-transactions.sh find-hanging`)?";
 
@@ -55,7 +55,9 @@ pub(crate) struct Sought {
 #[cold]
 pub(crate) fn go_on(client: &Arc<StreamConsumer<Group>>) {
     let group = client.context();
-    let (moves, begins) = lock(&group.lanes).found();
+    // an eager client takes assignments whole
+    let whole = !matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative);
+    let (moves, begins) = lock(&group.lanes).found(whole);
     if begins.count() > 0 && !client.assignment_lost() {
         begin(client, &begins);
     }
@@ -123,49 +125,65 @@ fn again_later(client: &Arc<StreamConsumer<Group>>) {
 
 /// Finds and commits until nothing is left to be found.
 fn search(client: &Weak<StreamConsumer<Group>>) {
-    let (begun, mut told) = (Instant::now(), 0);
+    let mut told = false;
     while let Some(client) = client.upgrade() {
         let group = client.context();
         let asked = lock(&group.lanes).asked_or_end_search();
-        if asked.is_empty() || group.closing.load(SeqCst) {
-            lock(&group.lanes).end_search();
-            if told > 1 {
-                group.link.up();
-            }
-            return;
+        if asked.is_empty() {
+            return group.link.waits(None);
         }
-        match find_all(&client, &asked) {
-            Ok(()) => {
-                if told > 1 {
-                    group.link.up();
-                }
-                told = 0;
-                group.sought.notify_one();
-            }
-            Err(cause) => {
-                // a partition may wait for this to be given back
-                group.sought.notify_one();
+        if group.closing.load(SeqCst) {
+            return lock(&group.lanes).end_search();
+        }
+        let found = find_all(&client, &asked);
+        // a partition may wait for this to be given back
+        group.sought.notify_one();
+        if let Err(cause) = found {
+            if !std::mem::replace(&mut told, true) {
                 let link = &group.link;
-                if told == 0 {
-                    told = 1;
-                    tracing::warn!(?link, "where partitions begin is not known yet, it is asked again: {cause}");
-                } else if told == 1 && begun.elapsed() > UNDECIDED_AFTER {
-                    told = 2;
-                    link.waits(UNDECIDED.to_owned());
-                    tracing::error!(?link, "{UNDECIDED}: {cause}");
-                }
-                drop(client);
-                std::thread::sleep(PAUSE);
+                tracing::warn!(?link, "where partitions begin is not known yet, it is asked again: {cause}");
             }
+            drop(client);
+            std::thread::sleep(PAUSE);
         }
     }
 }
 
-/// Turns positions into offsets, and commits those that somebody seeks. Blocks.
+/// Finds what can be found; the error is of the rest.
 fn find_all(client: &StreamConsumer<Group>, asked: &[Sought]) -> KafkaResult<()> {
-    let standing = find_committed(client, asked)?;
-    lock(&client.context().lanes).note_found(asked, &standing);
-    find_and_commit(client, asked)
+    let (standing, sought): (Vec<_>, Vec<_>) =
+        asked.iter().cloned().partition(|sought| sought.begin == Begin::Committed);
+    let found = find_standing(client, &standing);
+    tell_undecided(client.context(), found.is_err());
+    find_and_commit(client, &sought).and(found)
+}
+
+/// One partition must not hold up the others, so they are asked for one by one if nobody answers for all.
+fn find_standing(client: &StreamConsumer<Group>, asked: &[Sought]) -> KafkaResult<()> {
+    let together = find_committed(client, asked);
+    if together.is_ok() || asked.len() < 2 {
+        return together;
+    }
+    let closing = || client.context().closing.load(SeqCst);
+    let mut all = Ok(());
+    for one in asked.chunks(1).take_while(|_| !closing()) {
+        // the others are asked for all the same
+        all = all.and(find_committed(client, one));
+    }
+    all
+}
+
+/// Has the health of the input say that nobody says where the group stands, if that is so for long.
+fn tell_undecided(group: &Group, undecided: bool) {
+    let mut since = lock(&group.undecided);
+    if !undecided {
+        *since = None;
+        return group.link.waits(None);
+    }
+    let long = since.get_or_insert_with(Instant::now).elapsed() > UNDECIDED_AFTER;
+    if long && !group.link.is_down() {
+        group.link.waits(Some(UNDECIDED));
+    }
 }
 
 /// Turns positions that somebody seeks into offsets and commits them. Blocks.
@@ -173,7 +191,7 @@ pub(crate) fn find_and_commit(client: &StreamConsumer<Group>, asked: &[Sought]) 
     let mut list = TopicPartitionList::new();
     for sought in asked {
         if let Begin::At(to) = sought.begin {
-            let offset = Offset::Offset(find(client, &sought.topic, sought.partition, to)?);
+            let offset = Offset::Offset(find(client, &sought.topic, sought.partition, to, PATIENCE)?);
             list.add_partition_offset(&sought.topic, sought.partition, offset)?;
         }
     }
@@ -200,32 +218,45 @@ fn commit(client: &StreamConsumer<Group>, list: &TopicPartitionList) -> KafkaRes
     client.commit(list, CommitMode::Sync)
 }
 
-/// Finds where the group stands; where it has settled nothing, the property `start` decides.
-fn find_committed(client: &StreamConsumer<Group>, asked: &[Sought]) -> KafkaResult<TopicPartitionList> {
+/// Finds where the group stands; where it has settled nothing, the property `start` decides. What is found is noted, the error is of the rest.
+fn find_committed(client: &StreamConsumer<Group>, asked: &[Sought]) -> KafkaResult<()> {
+    if asked.is_empty() {
+        return Ok(());
+    }
     let mut list = TopicPartitionList::new();
-    for sought in asked.iter().filter(|sought| sought.begin == Begin::Committed) {
+    for sought in asked {
         list.add_partition(&sought.topic, sought.partition);
     }
-    if list.count() == 0 {
-        return Ok(list);
-    }
-    let mut found = TopicPartitionList::new();
-    // while a transaction is open that moves an offset, the answer is that it is not known
+    // while a transaction is open that moves an offset, nobody answers
     let standing = client.committed_offsets(list, STANDING_PATIENCE)?;
+    let (group, mut all) = (client.context(), Ok(()));
     for element in standing.elements() {
-        element.error()?;
         let (topic, partition) = (element.topic(), element.partition());
-        let offset = match element.offset() {
-            known @ Offset::Offset(_) => known,
-            _ => Offset::Offset(find(client, topic, partition, client.context().start)?),
-        };
-        found.add_partition_offset(topic, partition, offset)?;
+        let offset = element.error().and_then(|()| match element.offset() {
+            Offset::Offset(offset) => Ok(offset),
+            _ if group.closing.load(SeqCst) => Err(KafkaError::Canceled),
+            _ => find(client, topic, partition, group.start, STANDING_PATIENCE),
+        });
+        match offset {
+            Ok(offset) => {
+                let mut found = TopicPartitionList::new();
+                found.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+                lock(&group.lanes).note_found(asked, &found);
+            }
+            Err(cause) => all = Err(cause),
+        }
     }
-    Ok(found)
+    all
 }
 
-fn find(client: &StreamConsumer<Group>, topic: &str, partition: i32, to: SeekTo) -> KafkaResult<i64> {
-    let (first, end) = client.fetch_watermarks(topic, partition, PATIENCE)?;
+fn find(
+    client: &StreamConsumer<Group>,
+    topic: &str,
+    partition: i32,
+    to: SeekTo,
+    patience: Duration,
+) -> KafkaResult<i64> {
+    let (first, end) = client.fetch_watermarks(topic, partition, patience)?;
     Ok(match to {
         SeekTo::Beginning => first,
         SeekTo::End => end,
@@ -234,7 +265,7 @@ fn find(client: &StreamConsumer<Group>, topic: &str, partition: i32, to: SeekTo)
             let millis = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos().div_ceil(1_000_000));
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(topic, partition, Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX)))?;
-            let found = client.offsets_for_times(list, PATIENCE)?;
+            let found = client.offsets_for_times(list, patience)?;
             match found.find_partition(topic, partition).map(|element| (element.error(), element.offset())) {
                 Some((Ok(()), Offset::Offset(offset))) => offset,
                 Some((Err(cause), _)) => return Err(cause),

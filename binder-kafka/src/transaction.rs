@@ -252,7 +252,9 @@ impl KafkaTransactor {
     fn fail(&mut self, client: &Client, parts: &[TransactionPart<'_>], failure: Failure) -> CommitError {
         let failures = std::mem::take(&mut *lock(&client.context().failures));
         let Failure { cause, end } = failure;
-        if end != End::Aborted || client.client().fatal_error().is_some() {
+        // a client that was late may know no broker any more
+        let late = matches!(cause.rdkafka_error_code(), Some(Code::OperationTimedOut | Code::MessageTimedOut));
+        if end != End::Aborted || late || client.client().fatal_error().is_some() {
             // the next one, of the same id, has the broker decide what this one has left
             self.let_go();
         }

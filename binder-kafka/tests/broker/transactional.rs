@@ -42,6 +42,12 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
         }),
         case("an_undecided_position_is_waited_for_eager", ready, || an_undecided_position_is_waited_for("eager")),
         case("an_undecided_position_is_waited_for_consumer", ready, || an_undecided_position_is_waited_for("consumer")),
+        case("an_undecided_position_holds_up_no_other_cooperative", ready, || {
+            an_undecided_position_holds_up_no_other("cooperative")
+        }),
+        case("an_undecided_position_holds_up_no_other_consumer", ready, || {
+            an_undecided_position_holds_up_no_other("consumer")
+        }),
         case("without_a_position_start_decides", ready, without_a_position_start_decides),
         case("what_reads_uncommitted_is_refused", ready, what_reads_uncommitted_is_refused),
         case("batches_of_128_in_transactions", ready, batches_of_128_in_transactions),
@@ -336,7 +342,7 @@ async fn a_transactional_group_over_markers_has_no_lag() {
     app.shutdown().await.unwrap();
 }
 
-/// Moves a group in all partitions with a transaction of somebody else, which is left open.
+/// Moves a group in the first partitions with a transaction of somebody else, which is left open.
 async fn moved(name: &str, partitions: i32, offset: i64) -> BaseProducer {
     let name = name.to_owned();
     let begin = move || {
@@ -376,11 +382,11 @@ async fn is_assigned(member: &mut Box<dyn Consumer>, seen: &mut Vec<Parcel>) -> 
     false
 }
 
-/// While a transaction is open that moves a group nobody knows where the group stands. However often partitions change hands until that
-/// is decided, nobody begins elsewhere: not where `start` says, as librdkafka 2.12 does if the assignment changes while it asks.
-async fn an_undecided_position_is_waited_for(kind: &'static str) {
-    // with them goes the topic of what comes back
-    const PARTITIONS: u32 = 4;
+/// With them goes the topic of what comes back.
+const PARTITIONS: u32 = 4;
+
+/// Makes a topic with five messages in each partition, and a group of its name that has handled two of each.
+async fn standing_at_two() -> String {
     let name = unique("undecided");
     let sender = producer(&binder(), &name, PARTITIONS).await;
     for number in 0..5 * PARTITIONS {
@@ -389,6 +395,20 @@ async fn an_undecided_position_is_waited_for(kind: &'static str) {
     }
     let stands = moved(&name, PARTITIONS as i32, 2).await;
     tokio::task::spawn_blocking(move || stands.commit_transaction(PATIENCE).unwrap()).await.unwrap();
+    name
+}
+
+async fn received(member: &mut Box<dyn Consumer>, count: u32) -> Vec<u32> {
+    let received = payloads(&receive(member, count as usize).await);
+    let mut received: Vec<u32> = received.iter().map(|text| text.parse().unwrap()).collect();
+    received.sort_unstable();
+    received
+}
+
+/// While a transaction is open that moves a group nobody knows where the group stands. However often partitions change hands until that
+/// is decided, nobody begins elsewhere: not where `start` says, as librdkafka 2.12 does if the assignment changes while it asks.
+async fn an_undecided_position_is_waited_for(kind: &'static str) {
+    let name = standing_at_two().await;
     let open = moved(&name, PARTITIONS as i32, 4).await;
     let (mut first, mut seen) = (member(&name, kind).await, Vec::new());
     while !is_assigned(&mut first, &mut seen).await {}
@@ -413,11 +433,20 @@ async fn an_undecided_position_is_waited_for(kind: &'static str) {
     seen.extend(quiet(&mut first, Duration::from_millis(1500)).await);
     assert_eq!(payloads(&seen), [""; 0], "nobody knows where to begin");
     tokio::task::spawn_blocking(move || open.abort_transaction(PATIENCE).unwrap()).await.unwrap();
-    let received = payloads(&receive(&mut first, 3 * PARTITIONS as usize).await);
-    let mut received: Vec<u32> = received.iter().map(|text| text.parse().unwrap()).collect();
-    received.sort_unstable();
-    assert_eq!(received, Vec::from_iter(2 * PARTITIONS..5 * PARTITIONS));
+    assert_eq!(received(&mut first, 3 * PARTITIONS).await, Vec::from_iter(2 * PARTITIONS..5 * PARTITIONS));
     first.close().await.unwrap();
+}
+
+async fn an_undecided_position_holds_up_no_other(kind: &'static str) {
+    let name = standing_at_two().await;
+    let open = moved(&name, 1, 4).await;
+    let mut member = member(&name, kind).await;
+    let (undecided, decided): (Vec<_>, Vec<_>) =
+        (2 * PARTITIONS..5 * PARTITIONS).partition(|number| number.is_multiple_of(PARTITIONS));
+    assert_eq!(received(&mut member, 3 * (PARTITIONS - 1)).await, decided);
+    tokio::task::spawn_blocking(move || open.abort_transaction(PATIENCE).unwrap()).await.unwrap();
+    assert_eq!(received(&mut member, 3).await, undecided);
+    member.close().await.unwrap();
 }
 
 /// A group that is new begins at what is kept, or at what comes, as its configuration says.
