@@ -1,7 +1,8 @@
 //! A client that has lost all its brokers is told where they are.
 //!
-//! librdkafka drops the brokers that metadata does not name, and begins anew with `bootstrap.servers` when all are down. A broker on its own names
-//! none while it stops; and one that is about to be dropped counts as known. Then the client has no broker left and looks for none, for ever. See `docs/adr/0025-a-client-without-brokers-is-told-them.md`.
+//! librdkafka drops the brokers that metadata does not name, and begins anew with `bootstrap.servers` when all are down. A broker on its own
+//! names none while it stops; and one that is about to be dropped counts as known. Then the client has no broker left and looks for none, for
+//! ever. See `docs/adr/0025-a-client-without-brokers-is-told-them.md`.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};

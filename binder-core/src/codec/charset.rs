@@ -112,6 +112,11 @@ pub(super) fn write(content_type: &ContentType, text: &str, out: &mut Vec<u8>) -
     Ok(())
 }
 
+/// Appends a text that was written as UTF-8.
+pub(super) fn rewrite(content_type: &ContentType, text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    write(content_type, &utf8(text)?, out)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

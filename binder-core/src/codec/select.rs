@@ -66,8 +66,7 @@ fn write_text(
         write(out)
     } else {
         let mut text = Vec::new();
-        // both formats write strings and characters only
-        write(&mut text).and_then(|()| charset::write(content_type, &String::from_utf8_lossy(&text), out))
+        write(&mut text).and_then(|()| charset::rewrite(content_type, &text, out))
     };
     written.map_err(|cause| unfit("write", content_type, cause))
 }
