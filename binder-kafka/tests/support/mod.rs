@@ -339,6 +339,17 @@ pub(crate) async fn partitions(topic: &str) -> Option<usize> {
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// Returns the state of a group of the classic protocol, and how many members it has; `None` if there is no such group.
+pub(crate) async fn group_state(group: &str) -> Option<(String, usize)> {
+    let group = group.to_owned();
+    let ask = move || {
+        let client: BaseConsumer = plain().create().unwrap();
+        let groups = client.fetch_group_list(Some(&group), STEP).unwrap();
+        groups.groups().first().map(|found| (found.state().to_owned(), found.members().len()))
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
 /// Returns the node that leads partition 0.
 pub(crate) async fn leader(topic: &str) -> i32 {
     let topic = topic.to_owned();
