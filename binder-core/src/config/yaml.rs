@@ -25,18 +25,24 @@ type Outcome<T> = Result<T, Unreadable>;
 
 /// Reads the one document of a text; an empty text is `Null`.
 pub(super) fn read(name: &Arc<str>, text: &str) -> Outcome<Node> {
-    let mut loader = Loader {
-        name: Arc::clone(name),
-        parser: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        values: 0,
-        depth: 0,
-    };
-    loader.document()
+    Loader::new(name, text, Keys::Texts).document()
+}
+
+/// Reads all documents of a text that others made: a key may be anything that can be written as one.
+pub(super) fn read_all(name: &Arc<str>, text: &str) -> Outcome<Vec<Node>> {
+    Loader::new(name, text, Keys::Any).documents()
+}
+
+/// What may be a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Texts,
+    Any,
 }
 
 struct Loader<'a> {
     name: Arc<str>,
+    keys: Keys,
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     values: usize,
@@ -48,6 +54,11 @@ fn unreadable<T>(at: Marker, reason: impl Into<String>) -> Outcome<T> {
 }
 
 impl<'a> Loader<'a> {
+    fn new(name: &Arc<str>, text: &'a str, keys: Keys) -> Self {
+        let (name, parser) = (Arc::clone(name), Parser::new_from_str(text));
+        Self { name, keys, parser, anchors: HashMap::new(), values: 0, depth: 0 }
+    }
+
     fn next(&mut self) -> Outcome<(Event<'a>, Span)> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
@@ -65,6 +76,21 @@ impl<'a> Loader<'a> {
                     return unreadable(span.start, "a second document; a file holds one");
                 }
                 (Event::DocumentStart(_), _) => document = Some(self.next_value()?),
+                _ => {}
+            }
+        }
+    }
+
+    fn documents(&mut self) -> Outcome<Vec<Node>> {
+        let mut documents = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(documents),
+                (Event::DocumentStart(_), _) => {
+                    // An anchor serves its own document.
+                    self.anchors.clear();
+                    documents.push(self.next_value()?);
+                }
                 _ => {}
             }
         }
@@ -149,7 +175,7 @@ impl<'a> Loader<'a> {
 
     fn key(&self, event: Event<'a>, span: Span) -> Outcome<String> {
         match event {
-            Event::Scalar(text, ScalarStyle::Plain, _, None) if !is_text(&text) => {
+            Event::Scalar(text, ScalarStyle::Plain, _, None) if self.keys == Keys::Texts && !is_text(&text) => {
                 unreadable(span.start, format!("the key `{text}` is not a text; put it in quotes"))
             }
             Event::Scalar(text, _, _, _) => Ok(text.into_owned()),
@@ -280,6 +306,17 @@ mod tests {
     #[test]
     fn a_second_document_is_refused() {
         assert_eq!(refused("a: 1\n---\nb: 1\n"), "2: a second document; a file holds one");
+    }
+
+    #[test]
+    fn all_documents_are_read_and_their_keys_may_be_numbers() {
+        let name = Arc::from("application.yml");
+        let documents = read_all(&name, "1: a\n---\ntrue: b\n---\n").ok().unwrap();
+        assert_eq!(documents.len(), 3);
+        assert_eq!(documents[0].get("1").unwrap().as_text(), Some("a"));
+        assert_eq!(documents[1].get("true").unwrap().place.as_ref().unwrap().to_string(), "application.yml:3");
+        assert!(documents[2].is_null());
+        assert!(read_all(&name, "a: &x 1\n---\nb: *x\n").is_err(), "an alias of another document");
     }
 
     #[test]
