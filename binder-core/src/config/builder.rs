@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::place::{Mistakes, Place};
 use super::plan::{PARTS, STREAM};
 use super::sources::{Config, Sources};
+use super::spring;
 use super::suggest;
 use super::tree::{Data, Node};
 use super::{toml, variables, yaml};
@@ -30,12 +31,15 @@ pub struct ConfigBuilder {
     texts: Vec<Text>,
     profiles: Vec<String>,
     variables: Vec<(String, String)>,
+    /// All variables, for placeholders of Spring.
+    environment: Vec<(String, String)>,
     code: Option<Node>,
     mistakes: Mistakes,
 }
 
 enum Text {
     File(PathBuf),
+    Spring(PathBuf),
     Inline { format: Format, text: String },
 }
 
@@ -77,6 +81,16 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds the files of a Spring Boot application: `application.yml`, `.yaml` or `.properties`, which must exist.
+    ///
+    /// [Profiles](Self::profile) are active there too, and [variables](Self::env) serve its placeholders. What becomes of it:
+    /// [`Config::from_spring`].
+    #[must_use]
+    pub fn spring(mut self, path: impl Into<PathBuf>) -> Self {
+        self.texts.push(Text::Spring(path.into()));
+        self
+    }
+
     /// Adds a text in YAML.
     #[must_use]
     pub fn yaml(mut self, text: impl Into<String>) -> Self {
@@ -92,18 +106,23 @@ impl ConfigBuilder {
     }
 
     /// Adds a profile: for each file `<name>.yaml` the file `<name>-<profile>.yaml`, `.yml` or `.toml` beside it, at least one of which
-    /// must exist. Without a file it is `stream-<profile>.yaml` in the working directory.
+    /// must exist. Without a file it is `stream-<profile>.yaml` in the working directory. Files of Spring need have none.
     #[must_use]
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profiles.push(name.into());
         self
     }
 
-    /// Adds environment variables; only names that begin with `STREAM__` count.
+    /// Adds environment variables; only names that begin with `STREAM__` count, and for files of Spring those that they name.
     #[must_use]
     pub fn env(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let ours = variables.into_iter().filter(|(name, _)| variables::segments(name).is_some());
-        self.variables.extend(ours);
+        for (name, value) in variables {
+            if variables::segments(&name).is_some() {
+                self.variables.push((name, value));
+            } else {
+                self.environment.push((name, value));
+            }
+        }
         self
     }
 
@@ -112,9 +131,10 @@ impl ConfigBuilder {
     pub fn env_from_process(mut self) -> Self {
         let mut ours = Vec::new();
         for (name, value) in std::env::vars_os() {
-            let Some(name) = name.to_str().filter(|name| variables::segments(name).is_some()) else { continue };
+            let Some(name) = name.to_str() else { continue };
             match OsString::into_string(value) {
                 Ok(value) => ours.push((name.to_owned(), value)),
+                Err(_) if variables::segments(name).is_none() => {}
                 Err(_) => self.mistakes.add(Some(&Place::Variable(name.into())), "", "is not UTF-8"),
             }
         }
@@ -143,9 +163,14 @@ impl ConfigBuilder {
     /// A file that is missing, and all that is wrong in any source: each mistake in a line, with its place and what was probably meant.
     pub fn build(mut self) -> Result<Config> {
         let texts = std::mem::take(&mut self.texts);
+        let asked = self.profiles.clone();
         let profiles = self.profile_files(&texts);
         let mut sources = Sources::default();
         for (count, text) in texts.into_iter().chain(profiles.into_iter().map(Text::File)).enumerate() {
+            if let Text::Spring(path) = text {
+                self.spring_files(&path, &asked, &mut sources);
+                continue;
+            }
             let Some((name, format, text)) = self.content(text, count) else { continue };
             sources.names.push(name.to_string());
             sources.trees.extend(self.tree(&name, format, &text));
@@ -153,7 +178,16 @@ impl ConfigBuilder {
         sources.variables = self.variables;
         sources.code = self.code;
         self.mistakes.or(())?;
-        Config::checked(sources)
+        let config = Config::checked(sources)?;
+        config.spring_notes().iter().for_each(|note| tracing::warn!("{note}"));
+        Ok(config)
+    }
+
+    fn spring_files(&mut self, path: &Path, profiles: &[String], sources: &mut Sources) {
+        let read = spring::read(&self.directory, path, profiles, &self.environment, &mut self.mistakes);
+        sources.names.extend(read.names);
+        sources.trees.push(read.tree);
+        sources.notes.extend(read.notes);
     }
 
     fn content(&mut self, text: Text, count: usize) -> Option<(Arc<str>, Format, String)> {
@@ -164,7 +198,7 @@ impl ConfigBuilder {
             Text::Inline { format: Format::Toml, text } => {
                 return Some((numbered("inline toml", count), Format::Toml, text));
             }
-            Text::File(path) => path,
+            Text::File(path) | Text::Spring(path) => path,
         };
         let name: Arc<str> = path.display().to_string().into();
         let format = match path.extension().and_then(|extension| extension.to_str()) {
@@ -231,9 +265,13 @@ impl ConfigBuilder {
     fn profile_files(&mut self, texts: &[Text]) -> Vec<PathBuf> {
         let bases = texts.iter().filter_map(|text| match text {
             Text::File(path) => Some(path.with_extension("").display().to_string()),
-            Text::Inline { .. } => None,
+            Text::Inline { .. } | Text::Spring(_) => None,
         });
         let mut bases: Vec<String> = bases.collect();
+        if bases.is_empty() && texts.iter().any(|text| matches!(text, Text::Spring(_))) {
+            // Profiles of Spring need no file of their own.
+            return Vec::new();
+        }
         if bases.is_empty() {
             bases.push("stream".to_owned());
         }

@@ -34,6 +34,13 @@ impl Resolved {
     }
 }
 
+/// Writes a merged tree as it is.
+pub(super) fn tree(root: &Node) -> String {
+    let mut page = Page { text: String::new(), depth: 0 };
+    page.below("stream", |page| page.entries(root));
+    page.text
+}
+
 fn value(properties: &impl Serialize) -> Value {
     serde_json::to_value(properties).unwrap_or(Value::Null)
 }

@@ -59,6 +59,7 @@ mod secret;
 mod section;
 mod shape;
 mod sources;
+mod spring;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -76,3 +77,6 @@ pub(crate) use resolve::{BinderEntry, Declared, Resolved, ResolvedBinding};
 pub use secret::Secret;
 pub use section::Section;
 pub use sources::Config;
+pub use spring::SpringNote;
+#[doc(hidden)]
+pub use spring::spring_guide;

@@ -17,6 +17,8 @@ pub(super) enum Place {
     Variable(Arc<str>),
     /// A call of the application.
     Code,
+    /// Nowhere: Spring does so where nothing is said.
+    Spring,
 }
 
 impl fmt::Display for Place {
@@ -26,6 +28,7 @@ impl fmt::Display for Place {
             Self::File(name) => f.write_str(name),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Code => f.write_str("set in code"),
+            Self::Spring => f.write_str("Spring's default"),
         }
     }
 }

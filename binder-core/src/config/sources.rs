@@ -1,13 +1,16 @@
 //! The configuration: its sources, and how they are laid over each other.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::builder::ConfigBuilder;
+use super::describe;
 use super::level::Types;
 use super::place::Mistakes;
 use super::plan::Plan;
 use super::properties::StreamProperties;
+use super::spring::SpringNote;
 use super::tree::Node;
 use super::variables::{self, Names};
 use crate::Result;
@@ -32,6 +35,8 @@ pub(super) struct Sources {
     pub(super) code: Option<Node>,
     /// The names of files and texts.
     pub(super) names: Vec<String>,
+    /// What files of Spring say in vain.
+    pub(super) notes: Vec<SpringNote>,
 }
 
 /// What the sources say together.
@@ -56,6 +61,24 @@ impl Config {
         ConfigBuilder::of_process().build()
     }
 
+    /// Loads the configuration of a Spring Boot application: `application.yml`, `.yaml` or `.properties`.
+    ///
+    /// What stands under `spring.cloud.stream`, `spring.kafka` and `spring.rabbitmq` becomes what a `stream.yaml` would say, with Spring's
+    /// defaults, so that a service in Java and one in Rust share names, groups and topology. Each property is honoured, has no effect, or
+    /// is refused; [`spring_notes`](Self::spring_notes) are the second kind, and each is logged at WARN. Other properties are left alone.
+    ///
+    /// Documents (`---`) and files (`application-<profile>.yml` beside it) of active profiles are laid over; profiles are active by
+    /// `SPRING_PROFILES_ACTIVE`, else by `spring.profiles.active`. Placeholders, `${NAME:default}`, are variables or properties.
+    /// Variables that begin with `STREAM__` win, as in [`load`](Self::load); Spring's own (`SPRING_…`) do not count otherwise. More sources,
+    /// such as a `stream.yaml` beside it: [`ConfigBuilder::spring`].
+    ///
+    /// # Errors
+    /// A file that can't be read, properties under `spring.cloud.stream` that are not known, what is refused, and bad values: all of them
+    /// in one error, each with its file, line and name.
+    pub fn from_spring(path: impl Into<PathBuf>) -> Result<Self> {
+        ConfigBuilder::default().env_from_process().spring(path).build()
+    }
+
     /// Starts a configuration of chosen sources.
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder::default()
@@ -74,6 +97,18 @@ impl Config {
         let mut mistakes = Mistakes::default();
         let plan = self.plan(&[], None, &mut mistakes);
         mistakes.or(plan.properties)
+    }
+
+    /// Returns what files of Spring say that has no effect here, or another one than there; sorted by place.
+    pub fn spring_notes(&self) -> &[SpringNote] {
+        &self.sources.notes
+    }
+
+    /// Writes what all sources say together as YAML, each value with its place; secrets are `***`.
+    ///
+    /// Built-in defaults are not in it: the application knows which apply, see [`Application::describe`](crate::Application::describe).
+    pub fn describe(&self) -> String {
+        describe::tree(&self.merged(&[], None, &mut Mistakes::default()).root)
     }
 
     /// Checks all that can be checked without knowing the application.

@@ -1,0 +1,201 @@
+//! Connections, and what is of one kind of broker.
+
+use super::*;
+
+fn kafka(text: &str) -> Result<Config> {
+    properties(&format!("spring.cloud.stream.default-binder=kafka\n{text}"))
+}
+
+fn rabbit(text: &str) -> Result<Config> {
+    properties(&format!("spring.cloud.stream.default-binder=rabbit\n{text}"))
+}
+
+#[test]
+fn users_of_kafka_come_from_either_place() {
+    let config = kafka("spring.kafka.properties.security.protocol=SASL_SSL\nspring.kafka.properties.sasl.mechanism=SCRAM-SHA-512\nspring.kafka.properties.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username=\"u\" password=\"p\";\nspring.kafka.ssl.trust-store-type=PEM\nspring.kafka.ssl.trust-store-location=file:/ca.pem\n").unwrap();
+    has(
+        &config,
+        &[
+            ("binders/kafka/sasl/mechanism", "scram-sha-512"),
+            ("binders/kafka/sasl/username", "u"),
+            ("binders/kafka/sasl/password", "p"),
+            ("binders/kafka/tls/ca", "/ca.pem"),
+        ],
+    );
+    assert!(config.describe().contains("password: \"***\""), "{}", config.describe());
+    let config = kafka("spring.kafka.security.protocol=SASL_PLAINTEXT\nspring.cloud.stream.kafka.binder.jaas.login-module=org.apache.kafka.common.security.plain.PlainLoginModule\nspring.cloud.stream.kafka.binder.jaas.options.username=u\nspring.cloud.stream.kafka.binder.jaas.options.password=p\n").unwrap();
+    has(&config, &[("binders/kafka/sasl/mechanism", "plain"), ("binders/kafka/sasl/password", "p")]);
+}
+
+#[test]
+fn what_can_not_be_secured_is_refused_without_repeating_it() {
+    let sasl = "spring.kafka.security.protocol=SASL_PLAINTEXT\n";
+    assert!(refused(kafka(sasl)).contains("needs a `sasl.mechanism`"));
+    let told = refused(kafka(&format!("{sasl}spring.kafka.properties.sasl.mechanism=GSSAPI\n")));
+    assert!(told.contains("`GSSAPI` is refused"), "{told}");
+    let told = refused(kafka(&format!(
+        "{sasl}spring.kafka.properties.sasl.mechanism=PLAIN\nspring.kafka.properties.sasl.jaas.config=Other required password=\"hunter2\";\n"
+    )));
+    assert!(told.contains("only PlainLoginModule") && !told.contains("hunter2"), "{told}");
+    let told =
+        refused(kafka("spring.kafka.security.protocol=SSL\nspring.kafka.ssl.trust-store-location=file:/ca.jks\n"));
+    assert!(told.contains("certificates are PEM files here"), "{told}");
+    let told = refused(kafka("spring.kafka.ssl.trust-store-password=hunter2\n"));
+    assert!(told.contains("trust-store-type: PEM") && !told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_bundle_of_pem_serves_both() {
+    let bundle = "spring.ssl.bundle.pem.main.truststore.certificate=file:ca.pem\nspring.ssl.bundle.pem.main.keystore.certificate=own.pem\nspring.ssl.bundle.pem.main.keystore.private-key=own.key\n";
+    let config = kafka(&format!("{bundle}spring.kafka.security.protocol=SSL\nspring.kafka.ssl.bundle=main\n")).unwrap();
+    has(&config, &[("binders/kafka/tls/ca", "ca.pem"), ("binders/kafka/tls/key", "own.key")]);
+    let config = rabbit(&format!(
+        "{bundle}spring.rabbitmq.ssl.bundle=main\nspring.rabbitmq.host=mq\nspring.rabbitmq.ssl.verify-hostname=false\n"
+    ))
+    .unwrap();
+    has(
+        &config,
+        &[
+            ("binders/rabbit/url", "amqps://guest:guest@mq:5671/%2f"),
+            ("binders/rabbit/tls/certificate", "own.pem"),
+            ("binders/rabbit/tls/verify-host-name", "false"),
+        ],
+    );
+    assert!(
+        refused(rabbit("spring.rabbitmq.ssl.bundle=other\n")).contains("there is no `spring.ssl.bundle.pem[other]`")
+    );
+}
+
+#[test]
+fn addresses_of_rabbitmq_win_over_its_host() {
+    let config = rabbit("spring.rabbitmq.addresses=amqps://joe:secret@mq1/shop, mq2:5673\nspring.rabbitmq.host=other\nspring.rabbitmq.requested-heartbeat=20\n").unwrap();
+    has(
+        &config,
+        &[("binders/rabbit/url", "amqps://joe:secret@mq1:5671,mq2:5673/shop"), ("binders/rabbit/heartbeat", "20s")],
+    );
+    assert!(notes(&config).contains("spring.rabbitmq.host: has no effect: `spring.rabbitmq.addresses` wins"));
+    assert!(!config.describe().contains("secret"), "{}", config.describe());
+}
+
+#[test]
+fn settings_of_the_client_go_where_they_act() {
+    let path = "spring.cloud.stream.kafka.binder";
+    let config = kafka(&format!("{path}.configuration.session.timeout.ms=9000\n{path}.configuration[client.id]=me\n{path}.consumer-properties.fetch.max.wait.ms=100\n{path}.producer-properties.linger.ms=5\n{path}.configuration.max.request.size=2000000\n{path}.consumerProperties.auto.offset.reset=latest\nspring.cloud.stream.kafka.bindings.orders.consumer.configuration.max.poll.records=10\nspring.cloud.stream.kafka.bindings.orders.consumer.configuration.partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor\nspring.kafka.consumer.fetch-min-size=1KB\n")).unwrap();
+    let consumer = "binders/kafka/default/consumer";
+    has(
+        &config,
+        &[
+            ("binders/kafka/configuration/client.id", "me"),
+            (&format!("{consumer}/kafka/configuration/session.timeout.ms"), "9000"),
+            (&format!("{consumer}/kafka/configuration/fetch.wait.max.ms"), "100"),
+            (&format!("{consumer}/kafka/configuration/fetch.min.bytes"), "1024"),
+            (&format!("{consumer}/start"), "latest"),
+            ("binders/kafka/default/producer/kafka/linger", "5ms"),
+            ("binders/kafka/default/producer/kafka/configuration/message.max.bytes", "2000000"),
+            ("bindings/orders/consumer/kafka/assignment", "cooperative"),
+        ],
+    );
+    assert!(
+        notes(&config).contains("max.poll.records: has no effect: a handler says what it takes"),
+        "{}",
+        notes(&config)
+    );
+    for (setting, told) in [
+        ("acks=1", "confirmed by all in-sync replicas"),
+        ("value.serializer=io.confluent.kafka.serializers.KafkaAvroSerializer", "encoded by their content type"),
+        ("interceptor.classes=x.Y", "names classes of Java"),
+        ("enable.idempotence=false", "producers are idempotent"),
+    ] {
+        let text = refused(kafka(&format!("{path}.configuration.{setting}\n")));
+        assert!(text.contains(told), "{setting}: {text}");
+    }
+    let told = refused(kafka("spring.cloud.stream.kafka.bindings.orders.consumer.configuration.bootstrap.servers=x\n"));
+    assert!(told.contains("connections are the binder's"), "{told}");
+}
+
+#[test]
+fn a_transactional_binder_reads_what_is_committed() {
+    let config = kafka("spring.cloud.stream.kafka.binder.transaction.transaction-id-prefix=tx-\n").unwrap();
+    has(
+        &config,
+        &[("binders/kafka/transactional-id-prefix", "tx-"), ("binders/kafka/default/consumer/transactional", "true")],
+    );
+    assert_eq!(value(&config, "binders/kafka/default/consumer/kafka/configuration"), None);
+}
+
+#[test]
+fn acknowledgements_become_commits() {
+    let mode = |mode: &str| {
+        kafka(&format!(
+            "spring.cloud.stream.kafka.bindings.orders.consumer.ack-mode={mode}\nspring.kafka.listener.ack-count=50\nspring.kafka.listener.ack-time=2s\n"
+        ))
+    };
+    has(&mode("record").unwrap(), &[("bindings/orders/consumer/kafka/commit-count", "1")]);
+    has(
+        &mode("COUNT_TIME").unwrap(),
+        &[
+            ("bindings/orders/consumer/kafka/commit-count", "50"),
+            ("bindings/orders/consumer/kafka/commit-interval", "2s"),
+        ],
+    );
+    assert_eq!(value(&mode("batch").unwrap(), "bindings/orders"), None);
+    assert!(refused(mode("MANUAL")).contains("settle in the code"));
+}
+
+#[test]
+fn names_of_dead_letters_are_springs() {
+    let dlq = |name: &str| {
+        kafka(&format!(
+            "spring.cloud.stream.bindings.in.destination=orders\nspring.cloud.stream.bindings.in.group=billing\nspring.cloud.stream.kafka.bindings.in.consumer.enable-dlq=true\nspring.cloud.stream.kafka.bindings.in.consumer.dlq-name={name}\n"
+        ))
+    };
+    has(&dlq("error.orders.billing").unwrap(), &[("bindings/in/consumer/dead-letters", "true")]);
+    assert!(refused(dlq("orders-dlq")).contains("`error.<destination>.<group>`"));
+}
+
+#[test]
+fn one_attempt_is_told_where_spring_makes_ten() {
+    let one = "spring.cloud.stream.bindings.in.group=g\nspring.cloud.stream.bindings.in.consumer.max-attempts=1\n";
+    assert!(notes(&kafka(one).unwrap()).contains("nine more"));
+    let letters = format!("{one}spring.cloud.stream.kafka.bindings.in.consumer.enable-dlq=true\n");
+    assert_eq!(notes(&kafka(&letters).unwrap()), "");
+    assert_eq!(notes(&rabbit(one).unwrap()), "");
+}
+
+#[test]
+fn order_on_rabbitmq_is_kept_where_spring_keeps_it() {
+    let ordering = |text: &str| {
+        let config = rabbit(text).unwrap();
+        value(&config, "bindings/in/consumer/ordering")
+            .or_else(|| value(&config, "binders/rabbit/default/consumer/ordering"))
+    };
+    let common = "spring.cloud.stream.bindings.in.consumer";
+    let of_rabbit = "spring.cloud.stream.rabbit.bindings.in.consumer";
+    for (text, expected) in [
+        (String::new(), "partition"),
+        (format!("{common}.concurrency=2\n"), "none"),
+        (format!("{common}.concurrency=2\n{of_rabbit}.single-active-consumer=true\n"), "partition"),
+        (format!("{common}.partitioned=true\nspring.cloud.stream.instance-count=2\n"), "partition"),
+        ("spring.cloud.stream.instance-count=2\n".to_owned(), "none"),
+        (format!("{of_rabbit}.max-priority=5\n"), "none"),
+    ] {
+        assert_eq!(ordering(&text).as_deref(), Some(expected), "{text}");
+    }
+    has(&rabbit(&format!("{common}.concurrency=3\n")).unwrap(), &[("bindings/in/consumer/prefetch", "3")]);
+    has(
+        &rabbit("spring.cloud.stream.default.consumer.concurrency=3\n").unwrap(),
+        &[("binders/rabbit/default/consumer/prefetch", "3")],
+    );
+}
+
+#[test]
+fn an_error_channel_makes_an_unroutable_message_an_error() {
+    let config = rabbit("spring.cloud.stream.bindings.out.producer.error-channel-enabled=true\n").unwrap();
+    has(
+        &config,
+        &[("bindings/out/producer/unroutable", "error"), ("binders/rabbit/default/producer/unroutable", "discard")],
+    );
+    let config = rabbit("spring.cloud.stream.default.producer.errorChannelEnabled=true\n").unwrap();
+    has(&config, &[("default/producer/unroutable", "error")]);
+    assert_eq!(value(&config, "binders/rabbit/default/producer/unroutable"), None);
+}
