@@ -13,9 +13,10 @@ mod project;
 mod run;
 mod signals;
 mod soak;
+mod spring;
 mod tiers;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -66,6 +67,18 @@ enum Action {
         #[arg(long)]
         install: bool,
     },
+    /// Show what a configuration of Spring becomes, and what in it has no effect
+    SpringConfig {
+        /// application.yml, .yaml or .properties
+        #[arg(required_unless_present = "guide")]
+        file: Option<PathBuf>,
+        /// A profile that is active, one after the other
+        #[arg(long = "profile", value_name = "NAME")]
+        profiles: Vec<String>,
+        /// Write the table of all properties into the guide instead
+        #[arg(long, conflicts_with_all = ["file", "profiles"])]
+        guide: bool,
+    },
     /// Run the benchmarks
     Bench(bench::Wish),
     /// Run producers and consumers under random faults, and count what was lost
@@ -101,6 +114,7 @@ fn run(action: &Action) -> Result<()> {
         Action::Demo { binder, instances, install } => demo::main(project, *binder, *instances, *install),
         Action::Test { install, full, fast } => tiers::main(project, tier(*full, *fast), *install),
         Action::Conformance { install } => conformance::main(project, *install),
+        Action::SpringConfig { file, profiles, guide } => spring::main(project, file.as_deref(), profiles, *guide),
         Action::Bench(wish) => bench::main(project, wish),
         Action::Soak { binder, rest, install } => soak::main(project, *binder, rest, *install),
     }
