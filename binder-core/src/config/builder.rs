@@ -113,7 +113,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Adds environment variables; only names that begin with `STREAM__` count, and for files of Spring those that they name.
+    /// Adds environment variables; only names that begin with `STREAM__` count, and for files of Spring
+    /// those by which Spring lets the environment win, and those that they name.
     #[must_use]
     pub fn env(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         for (name, value) in variables {

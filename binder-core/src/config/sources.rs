@@ -69,8 +69,8 @@ impl Config {
     ///
     /// Documents (`---`) and files (`application-<profile>.yml` beside it) of active profiles are laid over; profiles are active by
     /// `SPRING_PROFILES_ACTIVE`, else by `spring.profiles.active`. Placeholders, `${NAME:default}`, are variables or properties.
-    /// Variables that begin with `STREAM__` win, as in [`load`](Self::load); Spring's own (`SPRING_…`) do not count otherwise. More sources,
-    /// such as a `stream.yaml` beside it: [`ConfigBuilder::spring`].
+    /// Variables win, by Spring's rule (`SPRING_KAFKA_BOOTSTRAP_SERVERS`), and over them those that begin with `STREAM__`, as in
+    /// [`load`](Self::load). More sources, such as a `stream.yaml` beside it: [`ConfigBuilder::spring`].
     ///
     /// # Errors
     /// A file that can't be read, properties under `spring.cloud.stream` that are not known, what is refused, and bad values: all of them

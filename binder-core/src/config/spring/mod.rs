@@ -19,6 +19,7 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod variables;
 mod work;
 
 use std::path::Path;
@@ -49,7 +50,8 @@ pub(super) fn read(
     mistakes: &mut Mistakes,
 ) -> Spring {
     let (environment, mut notes) = (Environment(variables), Notes::default());
-    let (properties, names) = source::load(directory, path, profiles, environment, mistakes, &mut notes);
+    let (mut properties, names) = source::load(directory, path, profiles, environment, mistakes, &mut notes);
+    variables::lay(&mut properties, environment, mistakes);
     let tree = work::convert(&properties, environment, mistakes, &mut notes);
     Spring { tree, names, notes: notes.sorted() }
 }

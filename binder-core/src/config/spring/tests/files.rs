@@ -101,6 +101,45 @@ fn placeholders_are_variables_or_properties() {
 }
 
 #[test]
+fn variables_win_by_springs_rule() {
+    let text = format!("{}spring.cloud.stream.kafka.binder.configuration.client.id: me\n", of("g"));
+    let files = [("application.yml", text.as_str())];
+    let variables = [
+        ("SPRING_CLOUD_STREAM_BINDINGS_ORDERS_GROUP", "v"),
+        ("SPRING_CLOUD_STREAM_BINDINGS_ORDERS_CONSUMER_MAXATTEMPTS", "7"),
+        ("SPRING_CLOUD_STREAM_KAFKA_BINDINGS_ORDERS_CONSUMER_ENABLE_DLQ", "${DLQ:true}"),
+        ("SPRING_CLOUD_STREAM_KAFKA_BINDER_CONFIGURATION_CLIENT_ID", "you"),
+        ("SPRING_KAFKA_BOOTSTRAP_SERVERS", "a,b"),
+        ("SPRING_KAFKA_PROPERTIES_SESSION_TIMEOUT_MS", "9000"),
+        ("SPRING_KAFKA_OTHER", "left alone"),
+        ("STREAM__BINDINGS__ORDERS__DESTINATION", "ours"),
+    ];
+    let config = build(&files, &variables).unwrap();
+    has(
+        &config,
+        &[
+            ("bindings/orders/group", "v"),
+            ("bindings/orders/destination", "ours"),
+            ("bindings/orders/consumer/max-attempts", "7"),
+            ("bindings/orders/consumer/dead-letters", "true"),
+            ("binders/kafka/configuration/client.id", "you"),
+            ("binders/kafka/brokers", "a:9092 b:9092"),
+            ("binders/kafka/default/consumer/kafka/configuration/session.timeout.ms", "9000"),
+        ],
+    );
+    let told = refused(build(&files, &[("SPRING_CLOUD_STREAM_BINDINGS_OTHER_GROUP", "v")]));
+    assert!(
+        told.starts_with("environment variable SPRING_CLOUD_STREAM_BINDINGS_OTHER_GROUP: names no property"),
+        "{told}"
+    );
+    let told = refused(build(&files, &[("SPRING_CLOUD_STREAM_BINDINGS_ORDERS_CONSUMER_CONCURRENCY", "x")]));
+    assert!(
+        told.starts_with("environment variable SPRING_CLOUD_STREAM_BINDINGS_ORDERS_CONSUMER_CONCURRENCY: stream."),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_is_not_ours_is_left_alone() {
     let text = format!(
         "{}server: {{ port: 8080 }}\nlogging.level.org.springframework: debug\nmanagement: {{ 1: [{{ a: b }}] }}\nspring: {{ datasource: {{ url: x }}, application: {{ name: y }} }}\n",
