@@ -37,6 +37,8 @@ mod returned;
 mod seek;
 mod sender;
 mod settings;
+#[cfg(test)]
+mod spring;
 mod store;
 #[cfg(feature = "tls")]
 mod tls;

@@ -48,6 +48,8 @@ mod producer;
 mod publisher;
 mod queues;
 mod returned;
+#[cfg(test)]
+mod spring;
 mod store;
 mod stream;
 #[cfg(feature = "tls")]

@@ -6,7 +6,8 @@ use super::source::{Value, split};
 use super::table::{CLIENT, Client, Side};
 use super::work::{Given, Spot, Work};
 use super::{access, convert};
-use crate::config::tree::Style;
+use crate::config::place::Place;
+use crate::config::tree::{Data, Node, Style};
 
 pub(super) fn brokers(work: &mut Work<'_>, spot: &Spot, given: &Given) {
     let binder = spot.binder.map(|index| &work.binders[index]);
@@ -382,16 +383,26 @@ pub(super) fn finish(work: &mut Work<'_>, index: usize) {
     let name = work.binders[index].name.clone();
     let base = format!("binders/{name}/default/consumer");
     // Java's client offers `range` first, which every version of it knows; one group needs one strategy.
-    let has_protocol = work.tree.at(&["binders", &name, "default", "consumer", "kafka", "group-protocol"]).is_some();
-    if !has_protocol {
+    if !is_of_broker(work, &["binders", &name, "default"]) {
         work.put_default(&format!("{base}/kafka/assignment"), "eager");
     }
-    let transactional = work.tree.at(&["binders", &name, "default", "consumer", "transactional"]).is_some();
-    let level = ["binders", &name, "configuration", "isolation.level"];
-    if !transactional && work.tree.at(&level).is_none() {
+    for channel in work.channels().to_vec() {
+        if is_of_broker(work, &["bindings", &channel]) {
+            // The broker assigns: what the binder says is taken back.
+            let path = ["bindings", &channel, "consumer", "kafka", "assignment"].map(str::to_owned);
+            work.tree.put(&path, Node::new(Data::Null, Some(Place::Spring)));
+        }
+    }
+    if work.tree.at(&["binders", &name, "default", "consumer", "transactional"]).is_none() {
         work.put_default(&format!("{base}/kafka/configuration/isolation.level"), "read_uncommitted");
     }
     one_attempt(work, index);
+}
+
+/// Whether the broker assigns partitions, so that no strategy may be named.
+fn is_of_broker(work: &Work<'_>, base: &[&str]) -> bool {
+    let path: Vec<&str> = base.iter().copied().chain(["consumer", "kafka", "group-protocol"]).collect();
+    work.tree.at(&path).and_then(Node::as_text) == Some("consumer")
 }
 
 /// In Spring one attempt is ten where there are no dead letters.

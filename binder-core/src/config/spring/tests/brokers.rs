@@ -124,6 +124,19 @@ fn a_transactional_binder_reads_what_is_committed() {
 }
 
 #[test]
+fn where_the_broker_assigns_no_strategy_is_named() {
+    let own = kafka("spring.cloud.stream.kafka.bindings.in.consumer.configuration.group.protocol=consumer\n").unwrap();
+    has(
+        &own,
+        &[("bindings/in/consumer/kafka/assignment", ""), ("binders/kafka/default/consumer/kafka/assignment", "eager")],
+    );
+    let all = kafka("spring.kafka.consumer.properties.group.protocol=consumer\n").unwrap();
+    assert_eq!(value(&all, "binders/kafka/default/consumer/kafka/assignment"), None);
+    let classic = kafka("spring.kafka.consumer.properties.group.protocol=classic\n").unwrap();
+    has(&classic, &[("binders/kafka/default/consumer/kafka/assignment", "eager")]);
+}
+
+#[test]
 fn acknowledgements_become_commits() {
     let mode = |mode: &str| {
         kafka(&format!(
