@@ -25,6 +25,8 @@
 //! names are matched without case, `-`, `_` and `.`, so channels must differ in more than these. Below a binder's own keys a name that
 //! no other source has becomes lower case with `-` for `_`, under `configuration` with `.`: `..._CONFIGURATION__LINGER_MS` is `linger.ms`.
 //!
+//! The files of a Spring Boot application are a source too: [`Config::from_spring`].
+//!
 //! What belongs to one type of binder stands under its name and is read by it as a [`Section`]. Values of keys that look secret are never
 //! shown.
 //!

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::convert::flag;
-use super::names::Key;
 use super::work::{Given, Spot, Work};
 use crate::config::tree::{Node, Style};
 
@@ -52,7 +50,7 @@ pub(super) fn finish_kafka(work: &mut Work<'_>, index: usize) {
     }
 }
 
-fn spot_of(work: &Work<'_>, index: usize) -> Spot {
+pub(super) fn spot_of(work: &Work<'_>, index: usize) -> Spot {
     let binder = &work.binders[index];
     let base = vec!["binders".to_owned(), binder.name.clone()];
     Spot { base, kind: binder.kind, binder: Some(index), channel: None }
@@ -221,92 +219,6 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Makes `url` and `tls` of a RabbitMQ binder.
-pub(super) fn finish_rabbit(work: &mut Work<'_>, index: usize) {
-    let effective = work.binders[index].effective.clone();
-    let get = |name: &str| {
-        let key = Key::parse(&format!("spring.rabbitmq.{name}")).canonical();
-        effective.get(&key).filter(|given| !given.text().is_empty()).cloned()
-    };
-    let text = |given: Option<Given>| given.map(|given| given.text());
-    let names = ["addresses", "host", "port", "username", "password", "virtual-host", "ssl.enabled", "ssl.bundle"];
-    let Some(first) = names.iter().find_map(|name| get(name)) else { return };
-    let mut user =
-        (text(get("username")).unwrap_or("guest".to_owned()), text(get("password")).unwrap_or("guest".to_owned()));
-    let mut host = text(get("virtual-host")).unwrap_or_else(|| "/".to_owned());
-    let bundled = work.binders[index].bundle.is_some();
-    let enabled = get("ssl.enabled");
-    let mut tls = match enabled.as_ref().map(|given| flag(&given.text())) {
-        Some(Ok(enabled)) => enabled,
-        Some(Err(why)) => return enabled.iter().for_each(|given| work.wrong(given, why.as_str())),
-        None => bundled,
-    };
-    let mut hosts = Vec::new();
-    for (at, address) in
-        text(get("addresses")).map(|all| super::source::split(&all)).unwrap_or_default().iter().enumerate()
-    {
-        let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
-        let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
-        let (address, virtual_host) =
-            rest.split_once('/').map_or((rest, None), |(address, host)| (address, Some(host)));
-        if at == 0 {
-            // What the first address says holds for all.
-            tls = if scheme.is_empty() { tls } else { scheme == "amqps" };
-            host = virtual_host.map_or(host, str::to_owned);
-            let credentials = credentials.map(|user| user.split_once(':').unwrap_or((user, "")));
-            user = credentials.map_or(user, |(name, password)| (name.to_owned(), password.to_owned()));
-        }
-        hosts.push(address.to_owned());
-    }
-    let port = if tls { "5671" } else { "5672" };
-    if hosts.is_empty() {
-        let name = text(get("host")).unwrap_or_else(|| "localhost".to_owned());
-        hosts.push(format!("{name}:{}", text(get("port")).unwrap_or_else(|| port.to_owned())));
-    } else {
-        for ignored in [get("host"), get("port")].into_iter().flatten() {
-            work.note(&ignored, "has no effect: `spring.rabbitmq.addresses` wins");
-        }
-    }
-    let with_port = |host: &String| match host.rsplit_once(']').map_or(host.as_str(), |(_, rest)| rest).contains(':') {
-        true => host.clone(),
-        false => format!("{host}:{port}"),
-    };
-    let hosts: Vec<String> = hosts.iter().map(with_port).collect();
-    let scheme = if tls { "amqps" } else { "amqp" };
-    let (name, password, host) = (encoded(&user.0), encoded(&user.1), encoded(&host));
-    let url = format!("{scheme}://{name}:{password}@{}/{host}", hosts.join(","));
-    let spot = spot_of(work, index);
-    work.put(&spot, "url", first.node(url, Style::Text));
-    match (tls, bundled) {
-        (true, true) => bundle(work, index, &spot),
-        (false, true) => {
-            let named = work.binders[index].bundle.clone();
-            named.iter().for_each(|given| work.note(given, "has no effect: TLS is off"));
-        }
-        _ => {}
-    }
-    if let Some(verifies) = get("ssl.verify-hostname") {
-        match flag(&verifies.text()) {
-            Err(why) => work.wrong(&verifies, why),
-            // Only `amqps` has `tls`.
-            Ok(_) if !tls => work.note(&verifies, "has no effect: TLS is off"),
-            Ok(on) => work.put(&spot, "tls.verify-host-name", verifies.node(on.to_string(), Style::Plain)),
-        }
-    }
-}
-
-/// Writes a text so that it can stand in a part of an address.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,11 +243,5 @@ mod tests {
         assert_eq!(file("file:///etc/ca.pem").as_deref(), Ok("/etc/ca.pem"));
         assert_eq!(file("ca.pem").as_deref(), Ok("ca.pem"));
         assert!(file("classpath:ca.pem").is_err() && file("-----BEGIN CERTIFICATE-----").is_err());
-    }
-
-    #[test]
-    fn a_part_of_an_address_is_encoded() {
-        assert_eq!(encoded("/"), "%2f");
-        assert_eq!(encoded("p@ss:w/rd ž"), "p%40ss%3aw%2frd%20%c5%be");
     }
 }

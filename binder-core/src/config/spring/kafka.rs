@@ -60,14 +60,6 @@ pub(super) fn producer_settings(work: &mut Work<'_>, spot: &Spot, given: &Given)
     setting(work, spot, given, &given.rest, Side::Producer);
 }
 
-pub(super) fn own_consumer_settings(work: &mut Work<'_>, spot: &Spot, given: &Given) {
-    setting(work, spot, given, &given.rest, Side::Consumer);
-}
-
-pub(super) fn own_producer_settings(work: &mut Work<'_>, spot: &Spot, given: &Given) {
-    setting(work, spot, given, &given.rest, Side::Producer);
-}
-
 pub(super) fn boot_common(work: &mut Work<'_>, spot: &Spot, given: &Given) {
     let name = if given.path.to_lowercase().ends_with("protocol") { "security.protocol" } else { "client.id" };
     setting(work, spot, given, name, Side::Both);

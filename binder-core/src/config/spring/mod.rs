@@ -4,6 +4,7 @@
 //! like that of a `stream.yaml`, and is checked as such.
 
 mod access;
+mod address;
 mod binders;
 mod common;
 mod convert;

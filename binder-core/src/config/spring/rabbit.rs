@@ -1,6 +1,6 @@
 //! What becomes of properties of RabbitMQ, and Spring's defaults there.
 
-use super::access;
+use super::address;
 use super::binders::Kind;
 use super::convert::flag;
 use super::work::{Given, Spot, Work};
@@ -53,7 +53,7 @@ fn said(work: &Work<'_>, channel: &str, key: &str) -> Option<String> {
 
 /// Says what Spring's RabbitMQ binder does by default.
 pub(super) fn finish(work: &mut Work<'_>, index: usize) {
-    access::finish_rabbit(work, index);
+    address::finish(work, index);
     let name = work.binders[index].name.clone();
     let returns = work.said("spring.cloud.stream.default.producer.error-channel-enabled");
     if returns.is_none_or(|returns| flag(&returns) != Ok(true)) {

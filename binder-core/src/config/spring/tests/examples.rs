@@ -96,9 +96,6 @@ fn a_stream_yaml_after_it_wins() {
     assert!(told.contains("spring.cloud.stream.default-binder: is missing"), "{told}");
     let spring = format!("{PROCESSOR}      default-binder: kafka\n");
     fs::write(directory.path().join("application.yml"), spring).unwrap();
-    let builder =
-        Config::builder().of_directory(directory.path(), &[("STREAM_CONFIG".to_owned(), "none.yaml".to_owned())]);
-    drop(builder);
     let config =
         Config::builder().spring(directory.path().join("application.yml")).file(directory.path().join("stream.yaml"));
     has(&config.build().unwrap(), &[("default/consumer/handler-timeout", "1m"), ("default-binder", "memory")]);
