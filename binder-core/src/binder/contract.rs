@@ -64,6 +64,8 @@ pub struct ConsumerBinding {
     pub destinations: Vec<String>,
     /// The group; `None` is an anonymous subscription.
     pub group: Option<String>,
+    /// The content type of messages that say none.
+    pub content_type: ContentType,
     /// What may be created.
     pub provision: Provision,
     /// The settings that every binder knows.
@@ -86,6 +88,7 @@ impl ConsumerBinding {
             destinations: vec![channel.as_ref().to_owned()],
             channel,
             group: None,
+            content_type: ContentType::JSON,
             provision: Provision::Create,
             properties: ConsumerProperties::default(),
             section: Section::default(),

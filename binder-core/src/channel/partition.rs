@@ -70,6 +70,11 @@ fn of_header(value: &HeaderValue) -> Result<i32> {
         HeaderValue::F64(number) => Ok(of_double(*number)),
         HeaderValue::String(text) => Ok(of_text(text)),
         HeaderValue::Bytes(_) => Err(no_hash("bytes")),
+        HeaderValue::Uuid(uuid) => Ok(of_uuid(uuid.into_bytes())),
+        HeaderValue::List(values) => {
+            values.iter().try_fold(1_i32, |hash, value| Ok(hash.wrapping_mul(31).wrapping_add(of_header(value)?)))
+        }
+        HeaderValue::Map(_) => Err(no_hash("a map")),
     }
 }
 

@@ -30,7 +30,12 @@ pub(super) fn unread<T: DeserializeOwned>(
     cause: &serde_json::Error,
 ) -> Error {
     if cause.classify() != Category::Data {
-        return unfit("read", content_type, Reason::new(cause.to_string()));
+        let hint = match bytes {
+            [0xff, ..] => ": it begins as embedded headers do, which were not read",
+            [0x1f, 0x8b, ..] => ": it begins as gzip does",
+            _ => "",
+        };
+        return unfit("read", content_type, Reason::new(format!("{cause}{hint}")));
     }
     let again = serde_json::from_slice(bytes).map(|value| T::deserialize(Again(value)).err());
     let reason = again.ok().flatten().unwrap_or_else(|| Reason::new("the type does not fit"));

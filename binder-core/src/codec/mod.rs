@@ -13,11 +13,15 @@
 //! XML is that of [quick-xml](https://docs.rs/quick-xml/latest/quick_xml/de/): a field is an element, `#[serde(rename = "@name")]` an
 //! attribute, a list an element for each item, the root has the name of the type. It has at most 16 MiB and 128 elements within each other, and no
 //! entities but XML's own.
+//!
+//! Messages of Protocol Buffers, which serde does not know, are `Protobuf<M>` with the feature `protobuf`.
 
 mod charset;
 mod field;
 mod json;
 mod octets;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 mod quiet;
 mod raw;
 mod reason;
@@ -36,6 +40,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::field::key_at;
+#[cfg(feature = "protobuf")]
+pub use self::protobuf::Protobuf;
 pub(crate) use self::raw::from_shared;
 use self::raw::{from_raw, write_raw};
 use self::select::{decode_other, encode_other};

@@ -232,7 +232,11 @@ mod secrets {
     }
 
     #[test]
-    fn broken_json_says_where() {
+    fn broken_json_says_where_and_what_it_looks_like() {
+        let read =
+            |bytes: &[u8]| Card::decode(&Codecs::new(), &ContentType::JSON, bytes).expect_err("broken").to_string();
+        assert!(read(b"\xff\x01\x01a").contains("as embedded headers do"));
+        assert!(read(b"\x1f\x8b\x08").contains("as gzip does"));
         assert!(json::<Card>(r#"{"s3cret"!"#).contains("expected `:` at line 1 column 10"));
     }
 

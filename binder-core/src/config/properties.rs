@@ -128,6 +128,9 @@ pub enum HeaderMode {
     Headers,
     /// None, neither read nor written.
     None,
+    /// In front of the payload, as Spring Cloud Stream does with `embeddedHeaders` (Kafka; the memory binder has no wire, and carries them as
+    /// ever). An input reads records without such a front too.
+    Embedded,
 }
 
 /// Where the content type of a received message is taken from.
@@ -301,7 +304,7 @@ impl Default for ConsumerProperties {
 impl ConsumerProperties {
     /// Whether a message may say its content type itself.
     pub(crate) fn reads_content_type(&self) -> bool {
-        self.content_type_from == ContentTypeFrom::Header && self.header_mode == HeaderMode::Headers
+        self.content_type_from == ContentTypeFrom::Header && self.header_mode != HeaderMode::None
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::binder::{BatchView, Metadata};
 use crate::message::{HeaderValue, Headers, Message};
@@ -193,7 +194,22 @@ pub trait HeaderType: Sized {
 
 impl HeaderType for String {
     fn read(value: &HeaderValue) -> Option<Self> {
+        if let HeaderValue::Uuid(uuid) = value {
+            return Some(uuid.to_string());
+        }
         value.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned)
+    }
+}
+
+impl HeaderType for Uuid {
+    fn read(value: &HeaderValue) -> Option<Self> {
+        value.as_uuid()
+    }
+}
+
+impl HeaderType for HeaderValue {
+    fn read(value: &HeaderValue) -> Option<Self> {
+        Some(value.clone())
     }
 }
 
@@ -229,7 +245,7 @@ integers!(i32, i64, u32, u64);
 
 /// Declares a header for [`Header<N>`](crate::handler::Header): `header!(pub Tenant: String = "tenant");`
 ///
-/// The type is `String`, `bool`, `i32`, `i64`, `u32`, `u64`, `f64` or `Bytes`.
+/// The type is `String`, `bool`, `i32`, `i64`, `u32`, `u64`, `f64`, `Bytes`, `uuid::Uuid`, or `HeaderValue`, which takes lists and maps too.
 #[macro_export]
 macro_rules! header {
     ($(#[$doc:meta])* $visibility:vis $name:ident : $type:ty = $text:literal) => {

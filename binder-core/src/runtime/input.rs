@@ -50,7 +50,6 @@ pub(crate) struct RunContext {
 pub(crate) struct InputEntry {
     pub(crate) binding: ConsumerBinding,
     pub(crate) binder_name: Arc<str>,
-    pub(crate) content_type: ContentType,
     pub(crate) codecs: Codecs,
     pub(crate) layers: Layers,
     pub(crate) state: StateCell,
@@ -74,7 +73,6 @@ impl InputEntry {
         binding: ConsumerBinding,
         binder_name: Arc<str>,
         binder: SharedBinder,
-        content_type: ContentType,
         common: &Common,
         auto_startup: bool,
     ) -> Self {
@@ -82,7 +80,6 @@ impl InputEntry {
             state: StateCell::new(Arc::clone(&binding.channel), binding.status.clone(), common.hooks.clone()),
             binding,
             binder_name,
-            content_type,
             codecs: common.codecs.clone(),
             layers: common.layers.clone(),
             auto_startup,
@@ -110,7 +107,7 @@ impl InputEntry {
         let properties = &self.binding.properties;
         Decoder {
             codecs: self.codecs.clone(),
-            content_type: self.content_type.clone(),
+            content_type: self.binding.content_type.clone(),
             from_header: properties.reads_content_type(),
         }
     }

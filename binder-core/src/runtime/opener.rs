@@ -78,6 +78,7 @@ impl<'a> Opener<'a> {
         let mut binding = ConsumerBinding::new(name);
         binding.destinations.clone_from(&resolved.destinations);
         binding.group = properties.group.clone();
+        binding.content_type = ContentType::parse(&properties.content_type);
         binding.provision = properties.provision;
         binding.properties = properties.consumer.clone();
         if self.shared.stand_in.is_none() {
@@ -88,14 +89,8 @@ impl<'a> Opener<'a> {
         binding.tells_assignments = !self.shared.common.hooks.is_empty();
         check_consumer(&binding, &binder).map_err(|(key, error)| with_place(error, resolved, key))?;
         binder.check_consumer(&binding).map_err(|error| with_place(error, resolved, "destination"))?;
-        Ok(InputEntry::new(
-            binding,
-            resolved.binder.as_str().into(),
-            binder,
-            ContentType::parse(&properties.content_type),
-            &self.shared.common,
-            properties.auto_startup,
-        ))
+        let binder_name = resolved.binder.as_str().into();
+        Ok(InputEntry::new(binding, binder_name, binder, &self.shared.common, properties.auto_startup))
     }
 
     fn open_output(&self, name: &str) -> Result<(OutputCore, bool)> {

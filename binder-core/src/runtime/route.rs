@@ -54,6 +54,9 @@ impl HeaderCondition {
 }
 
 fn same(left: &HeaderValue, right: &HeaderValue) -> bool {
+    if let (Some(left), Some(right)) = (left.as_uuid(), right.as_uuid()) {
+        return left == right;
+    }
     match (left.as_bytes(), right.as_bytes()) {
         (Some(left), Some(right)) => left == right,
         _ => match (left.as_i64(), right.as_i64()) {

@@ -114,6 +114,16 @@ fn check_name(what: &str, name: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Config, text))
 }
 
+fn check_mode(mode: HeaderMode) -> Result<()> {
+    match mode {
+        HeaderMode::Headers | HeaderMode::None => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            "files do not embed headers; `header-mode` must be `headers` or `none`",
+        )),
+    }
+}
+
 #[derive(Debug)]
 struct FileBinder(Files);
 
@@ -133,7 +143,7 @@ impl Binder for FileBinder {
         if binding.properties.retry == RetryMode::Delayed {
             return Err(Error::new(ErrorKind::Unsupported, "files can't do `retry: delayed`; use `in-place`"));
         }
-        Ok(())
+        check_mode(binding.properties.header_mode)
     }
 
     fn check_producer(&self, binding: &ProducerBinding) -> Result<()> {
@@ -142,7 +152,7 @@ impl Binder for FileBinder {
         if binding.properties.partition_count > 1 {
             return Err(Error::new(ErrorKind::Unsupported, "a file has no partitions; `partition-count` must be 1"));
         }
-        Ok(())
+        check_mode(binding.properties.header_mode)
     }
 
     async fn bind_consumer(&self, binding: &ConsumerBinding) -> Result<Box<dyn Consumer>> {

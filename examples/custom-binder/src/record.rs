@@ -1,10 +1,13 @@
 //! A message as a line of JSON.
 
+use std::collections::BTreeMap;
+
 use binder_core::binder::Outgoing;
 use binder_core::message::{HeaderValue, Headers};
 use binder_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A message in a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +28,9 @@ enum Value {
     F64(f64),
     String(String),
     Bytes(Bytes),
+    Uuid(Uuid),
+    List(Vec<Value>),
+    Map(BTreeMap<String, Value>),
 }
 
 impl Record {
@@ -70,6 +76,11 @@ fn written(value: &HeaderValue) -> Value {
         HeaderValue::I64(number) => Value::I64(*number),
         HeaderValue::F64(number) => Value::F64(*number),
         HeaderValue::Bytes(bytes) => Value::Bytes(bytes.clone()),
+        HeaderValue::Uuid(uuid) => Value::Uuid(*uuid),
+        HeaderValue::List(values) => Value::List(values.iter().map(written).collect()),
+        HeaderValue::Map(values) => {
+            Value::Map(values.iter().map(|(name, value)| (name.clone(), written(value))).collect())
+        }
         other => Value::String(other.to_text()),
     }
 }
@@ -83,5 +94,10 @@ fn read(value: &Value) -> HeaderValue {
         Value::F64(number) => HeaderValue::F64(*number),
         Value::String(text) => HeaderValue::String(text.clone()),
         Value::Bytes(bytes) => HeaderValue::Bytes(bytes.clone()),
+        Value::Uuid(uuid) => HeaderValue::Uuid(*uuid),
+        Value::List(values) => values.iter().map(read).collect(),
+        Value::Map(values) => {
+            HeaderValue::Map(values.iter().map(|(name, value)| (name.clone(), read(value))).collect())
+        }
     }
 }
