@@ -36,7 +36,7 @@ use crate::returned::{self, Return};
 use crate::sender::Sender;
 use crate::store::Pass;
 use crate::transaction::KafkaTransactor;
-use crate::{error, membership, settings, transaction};
+use crate::{embedded, error, membership, settings, transaction};
 
 /// How long a dead letter may take.
 const DEAD_LETTER_PATIENCE: Duration = Duration::from_secs(30);
@@ -169,6 +169,7 @@ impl KafkaBinder {
             held: Mutex::default(),
             full: Full::default(),
             reads_headers: binding.properties.header_mode != HeaderMode::None,
+            reads_embedded: reads_embedded(binding),
             commit_count: own.commit_count,
             dead_letters,
             transactor,
@@ -356,6 +357,15 @@ impl Binder for KafkaBinder {
 
     fn transactions(&self) -> Option<&dyn Transactions> {
         Some(self)
+    }
+}
+
+/// Returns whether headers in front of payloads are looked for.
+fn reads_embedded(binding: &ConsumerBinding) -> bool {
+    match binding.properties.header_mode {
+        HeaderMode::Embedded => true,
+        HeaderMode::Headers => embedded::tells_apart(&binding.content_type),
+        _ => false,
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) struct KafkaConsumer {
     /// Lanes of which core wants nothing more for now.
     pub(crate) full: Full,
     pub(crate) reads_headers: bool,
+    pub(crate) reads_embedded: bool,
     pub(crate) commit_count: u64,
     pub(crate) dead_letters: Option<Arc<KafkaDeadLetters>>,
     /// What commits, if the binding is transactional.
@@ -199,7 +200,13 @@ impl KafkaConsumer {
     }
 
     fn view_of<'a>(&'a self, messages: Vec<(BorrowedMessage<'a>, LaneId)>) -> KafkaView<'a> {
-        KafkaView { messages, topics: &self.topics, returns: &self.returns, reads_headers: self.reads_headers }
+        KafkaView {
+            messages,
+            topics: &self.topics,
+            returns: &self.returns,
+            reads_headers: self.reads_headers,
+            reads_embedded: self.reads_embedded,
+        }
     }
 
     fn waits(&self) -> bool {

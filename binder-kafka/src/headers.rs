@@ -3,6 +3,9 @@
 //! A record's header is bytes. What type a value has stands in one more header, `spring_json_header_types`: a JSON object of names and Java
 //! classes. A header that is not listed there is bytes; a listed one is JSON, but for text, which stands as it is. Text that begins with a
 //! quote is written as a JSON string, because a reader takes it for one: so it arrives as it was sent, in Java too.
+//!
+//! A class decides which value is read, and no more: nothing is made by its name, so there is none to be trusted or not. One that is not known
+//! here is read for its JSON: an enum, a date or an object of the application is text, a number, a list or a map.
 
 use std::collections::HashMap;
 
@@ -24,12 +27,26 @@ pub(crate) type Raw = Vec<(String, Option<Bytes>)>;
 /// Writes the headers of a message: content type, those of the application, and the types last.
 pub(crate) fn write(content_type: &ContentType, headers: &Headers) -> OwnedHeaders {
     let written = OwnedHeaders::new_with_capacity(headers.len() + 2);
-    let mut written = insert(written, names::CONTENT_TYPE, Some(content_type.as_str().as_bytes()));
-    let mut types = String::from("{\"contentType\":\"java.lang.String\"");
+    let written = insert(written, names::CONTENT_TYPE, Some(content_type.as_str().as_bytes()));
+    write_behind(written, String::from("{\"contentType\":\"java.lang.String\""), headers)
+}
+
+/// Writes the headers of a message that may say no content type.
+pub(crate) fn write_some(content_type: Option<&ContentType>, headers: &Headers) -> OwnedHeaders {
+    match content_type {
+        Some(content_type) => write(content_type, headers),
+        None => write_behind(OwnedHeaders::new_with_capacity(headers.len() + 1), String::from("{"), headers),
+    }
+}
+
+/// Writes the headers of the application behind others, and then the types, which end with those of the others.
+fn write_behind(mut written: OwnedHeaders, mut types: String, headers: &Headers) -> OwnedHeaders {
     for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
         written = write_one(written, name, value);
         if let Some(class) = class_of(name, value) {
-            types.push(',');
+            if types.len() > 1 {
+                types.push(',');
+            }
             types.push_str(&Value::from(name).to_string());
             types.push(':');
             types.push('"');
@@ -52,7 +69,7 @@ pub(crate) fn insert(headers: OwnedHeaders, name: &str, value: Option<&[u8]>) ->
     headers.insert(Header { key: name, value })
 }
 
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     name == names::CONTENT_TYPE || name == TYPES || returned::is_ours(name)
 }
 
@@ -69,20 +86,11 @@ fn write_one(written: OwnedHeaders, name: &str, value: &HeaderValue) -> OwnedHea
             insert(written, name, Some(Value::from(text.as_str()).to_string().as_bytes()))
         }
         HeaderValue::String(text) => insert(written, name, Some(text.as_bytes())),
-        HeaderValue::F64(number) => insert(written, name, Some(double(*number).as_bytes())),
-        other => insert(written, name, Some(other.to_text().as_bytes())),
+        HeaderValue::I32(_) | HeaderValue::I64(_) | HeaderValue::Bool(_) => {
+            insert(written, name, Some(value.to_text().as_bytes()))
+        }
+        other => insert(written, name, Some(other.to_json().to_string().as_bytes())),
     }
-}
-
-/// Jackson quotes what JSON has no number for.
-fn double(number: f64) -> String {
-    if number.is_nan() {
-        return "\"NaN\"".to_owned();
-    }
-    if number.is_infinite() {
-        return if number > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" }.to_owned();
-    }
-    Value::from(number).to_string()
 }
 
 /// Trace headers are raw and not listed, whoever writes them.
@@ -98,6 +106,9 @@ fn class_of(name: &str, value: &HeaderValue) -> Option<&'static str> {
         HeaderValue::I64(_) => Some("java.lang.Long"),
         HeaderValue::F64(_) => Some("java.lang.Double"),
         HeaderValue::Bool(_) => Some("java.lang.Boolean"),
+        HeaderValue::Uuid(_) => Some("java.util.UUID"),
+        HeaderValue::List(_) => Some("java.util.ArrayList"),
+        HeaderValue::Map(_) => Some("java.util.LinkedHashMap"),
         _ => None,
     }
 }
@@ -168,7 +179,12 @@ fn read(value: Option<&[u8]>, class: Option<&str>) -> HeaderValue {
         Some("java.lang.Long") => json(bytes).map(HeaderValue::I64),
         Some("java.lang.Double" | "java.lang.Float") => number(bytes).map(HeaderValue::F64),
         Some("java.lang.Boolean") => json(bytes).map(HeaderValue::Bool),
-        _ => None,
+        Some("java.util.UUID") => {
+            json::<Value>(bytes).and_then(|value| HeaderValue::from(value).as_uuid()).map(HeaderValue::Uuid)
+        }
+        Some("java.math.BigDecimal" | "java.math.BigInteger") => digits(bytes).map(HeaderValue::String),
+        Some(_) => json::<Value>(bytes).map(HeaderValue::from),
+        None => None,
     };
     typed.unwrap_or_else(|| HeaderValue::Bytes(Bytes::copy_from_slice(bytes)))
 }
@@ -182,6 +198,12 @@ fn text(bytes: &[u8]) -> Option<String> {
     quoted.or_else(|| std::str::from_utf8(bytes).ok().map(str::to_owned))
 }
 
+/// A number of any length, as it is written.
+fn digits(bytes: &[u8]) -> Option<String> {
+    let number = json::<Value>(bytes)?.is_number().then(|| std::str::from_utf8(bytes).ok())??;
+    Some(number.trim().to_owned())
+}
+
 fn number(bytes: &[u8]) -> Option<f64> {
     json(bytes).or_else(|| match json::<String>(bytes)?.as_str() {
         "NaN" => Some(f64::NAN),
@@ -192,7 +214,10 @@ fn number(bytes: &[u8]) -> Option<f64> {
 }
 
 #[cfg(test)]
+mod spring;
+#[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rdkafka::message::Headers as _;
 
     use super::*;
@@ -259,15 +284,73 @@ mod tests {
 
     #[test]
     fn what_is_not_listed_or_does_not_fit_stays_bytes() {
-        let types = r#"{"n":"java.lang.Integer","u":"java.util.UUID"}"#;
-        let wire = [("n", "abc"), ("u", "\"6f1c\""), ("t", "text"), (TYPES, types), ("contentType", "\"text/plain\"")];
+        let types = r#"{"n":"java.lang.Integer","u":"java.util.UUID","d":"java.math.BigDecimal","o":"shop.Order"}"#;
+        let wire = [
+            ("n", "abc"),
+            ("u", "\"6f1c\""),
+            ("d", "1.0.0"),
+            ("o", "{\"a\":"),
+            ("t", "text"),
+            (TYPES, types),
+            ("contentType", "\"text/plain\""),
+        ];
         let empty = OwnedHeaders::new();
         let wire = wire.iter().fold(empty, |wire, (name, value)| insert(wire, name, Some(value.as_bytes())));
         let bytes = |text: &'static str| HeaderValue::Bytes(Bytes::from_static(text.as_bytes()));
-        let expected = Headers::new().with("n", bytes("abc")).with("u", bytes("\"6f1c\"")).with("t", bytes("text"));
+        let expected = Headers::new()
+            .with("n", bytes("abc"))
+            .with("u", bytes("\"6f1c\""))
+            .with("d", bytes("1.0.0"))
+            .with("o", bytes("{\"a\":"))
+            .with("t", bytes("text"));
         assert_eq!(all(&wire), expected);
         assert_eq!(content_type(&wire), Some(ContentType::TEXT));
         let broken = insert(insert(OwnedHeaders::new(), "t", Some(b"x")), TYPES, Some(b"{"));
         assert_eq!(all(&broken), Headers::new().with("t", bytes("x")));
+    }
+
+    /// A header value, and how it comes back.
+    fn value() -> impl Strategy<Value = HeaderValue> {
+        let leaf = prop_oneof![
+            Just(HeaderValue::Null),
+            any::<bool>().prop_map(HeaderValue::Bool),
+            any::<i32>().prop_map(HeaderValue::I32),
+            any::<i64>().prop_map(HeaderValue::I64),
+            any::<f64>().prop_map(HeaderValue::F64),
+            any::<String>().prop_map(HeaderValue::String),
+            any::<Vec<u8>>().prop_map(HeaderValue::from),
+            any::<u128>().prop_map(|bits| uuid::Uuid::from_u128(bits).into()),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(HeaderValue::List),
+                prop::collection::btree_map(any::<String>(), inner, 0..4).prop_map(HeaderValue::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Each comes back as it was; within a list or a map as its JSON says.
+        #[test]
+        fn each_value_is_read_as_it_was_written(name in "[a-zA-Zž ]{1,12}", value in value()) {
+            prop_assume!(!is_trace(&name) && !is_ours(&name));
+            let sent = Headers::new().with(name.clone(), value.clone());
+            let read = find(&write(&ContentType::JSON, &sent), &name).expect("it is there");
+            match &value {
+                HeaderValue::List(_) | HeaderValue::Map(_) => prop_assert_eq!(read, value.to_json().into()),
+                HeaderValue::F64(number) if number.is_nan() => prop_assert!(read.as_f64().is_some_and(f64::is_nan)),
+                _ => prop_assert_eq!(read, value),
+            }
+        }
+
+        /// Whatever is on the wire, reading it ends.
+        #[test]
+        fn no_bytes_are_too_much(value in any::<Vec<u8>>(), class in any::<String>(), types in any::<Vec<u8>>()) {
+            let listed = serde_json::json!({ "h": class }).to_string();
+            for types in [listed.as_bytes(), &types[..]] {
+                let wire = insert(insert(OwnedHeaders::new(), "h", Some(&value)), TYPES, Some(types));
+                prop_assert_eq!(all(&wire).len(), 1);
+            }
+        }
     }
 }

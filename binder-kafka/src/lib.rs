@@ -20,6 +20,7 @@ mod config;
 mod consumer;
 mod dead_letters;
 mod delay;
+mod embedded;
 mod error;
 mod full;
 mod headers;

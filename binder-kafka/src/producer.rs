@@ -14,10 +14,10 @@ use futures::future::BoxFuture;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::OwnedHeaders;
 
-use crate::headers;
 use crate::link::Shared;
 use crate::partitions::Partitions;
 use crate::sender::{Record, Sender};
+use crate::{embedded, headers};
 
 /// Sends to the topic of one binding.
 pub(crate) struct KafkaProducer {
@@ -26,6 +26,8 @@ pub(crate) struct KafkaProducer {
     topic: String,
     partitions: Partitions,
     headers: Option<Common>,
+    /// Whether headers stand in front of the payload.
+    embeds: bool,
     closed: AtomicBool,
     /// The client's buffer is full although the window is not.
     stalled: AtomicBool,
@@ -40,12 +42,14 @@ struct Common {
 impl KafkaProducer {
     pub(crate) fn new(sender: Sender, shared: Arc<Shared>, binding: &ProducerBinding, partitions: Partitions) -> Self {
         let content_type = &binding.content_type;
-        let headers = (binding.properties.header_mode != HeaderMode::None).then(|| Common {
+        let mode = binding.properties.header_mode;
+        let headers = (mode == HeaderMode::Headers).then(|| Common {
             content_type: content_type.clone(),
             headers: headers::write(content_type, &Headers::new()),
         });
         let (closed, stalled) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { sender, shared, topic: binding.destination.clone(), partitions, headers, closed, stalled }
+        let (topic, embeds) = (binding.destination.clone(), mode == HeaderMode::Embedded);
+        Self { sender, shared, topic, partitions, headers, embeds, closed, stalled }
     }
 
     fn receipts(&self) -> &Receipts {
@@ -70,7 +74,14 @@ impl KafkaProducer {
         }
     }
 
-    fn produce(&self, message: &Outgoing<'_>, word: u64) -> Result<(), KafkaError> {
+    /// Returns the payload with its headers in front, where they are to stand there; a tombstone has none.
+    fn embed(&self, message: &Outgoing<'_>) -> Result<Option<Vec<u8>>> {
+        let payload = message.payload.filter(|_| self.embeds);
+        let written = payload.map(|payload| embedded::write(message.content_type, message.headers, payload));
+        written.transpose().map_err(|error| error.with_context("destination", self.topic.as_str()))
+    }
+
+    fn produce(&self, message: &Outgoing<'_>, embedded: Option<&[u8]>, word: u64) -> Result<(), KafkaError> {
         let partition = match message.partition.map(i32::try_from) {
             None => None,
             Some(Ok(partition)) => Some(partition),
@@ -78,7 +89,8 @@ impl KafkaProducer {
         };
         let headers = self.headers(message);
         let topic = &self.topic;
-        self.sender.produce(Record { topic, partition, key: message.key, payload: message.payload, headers }, word)
+        let payload = embedded.or(message.payload);
+        self.sender.produce(Record { topic, partition, key: message.key, payload, headers }, word)
     }
 
     fn fail(&self, cause: KafkaError) -> Error {
@@ -89,9 +101,10 @@ impl KafkaProducer {
 impl Producer for KafkaProducer {
     fn try_send(&self, message: Outgoing<'_>) -> Result<TrySend<'_>> {
         self.check_open()?;
+        let embedded = self.embed(&message)?;
         let receipts = self.receipts();
         let Some(slot) = receipts.reserve(1) else { return Ok(TrySend::Full) };
-        match self.produce(&message, slot.pack(0)) {
+        match self.produce(&message, embedded.as_deref(), slot.pack(0)) {
             Ok(()) => Ok(TrySend::Sent(receipts.receipt(slot))),
             Err(cause) => {
                 receipts.cancel(slot, 1);
@@ -118,10 +131,17 @@ impl Producer for KafkaProducer {
         let Some(slot) = receipts.reserve(count) else { return Ok(TrySend::Full) };
         let mut full = false;
         for (index, message) in (0..count).zip(batch.iter()) {
+            let embedded = match self.embed(&message) {
+                Ok(embedded) => embedded,
+                Err(error) => {
+                    receipts.complete(slot, index, Err(error));
+                    continue;
+                }
+            };
             let produced = if full {
                 Err(KafkaError::MessageProduction(Code::QueueFull))
             } else {
-                self.produce(&message, slot.pack(index))
+                self.produce(&message, embedded.as_deref(), slot.pack(index))
             };
             let Err(cause) = produced else { continue };
             let is_full = self.sender.is_full(&cause, message.payload);

@@ -24,10 +24,10 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 use crate::config::Settings;
 use crate::dead_letters::{KafkaDeadLetters, headers_of as headers_of_letter};
 use crate::error::from_kafka;
-use crate::headers;
 use crate::link::{Link, Shared, lock};
 use crate::provision::blocking;
 use crate::sender::Record;
+use crate::{embedded, headers};
 
 /// How long the broker may take over one transaction, after which it is aborted by itself. It holds what is ready to be sent, never the time of
 /// a handler, so it can be short: after a crash readers wait that long.
@@ -188,6 +188,7 @@ impl KafkaTransactor {
         letters: Option<(&KafkaDeadLetters, &[DeadLetter<'_>])>,
         positions: &Arc<Vec<Positions>>,
     ) -> Result<(), CommitError> {
+        check_embedded(parts)?;
         let (mut one_by_one, mut purged) = (false, 0);
         loop {
             match self.try_publish(parts, letters, positions, one_by_one).await {
@@ -308,7 +309,26 @@ impl fmt::Debug for KafkaTransactor {
 /// Returns the headers of a message that has none of its own.
 fn headers_of(binding: &ProducerBinding) -> Option<OwnedHeaders> {
     let written = || headers::write(&binding.content_type, &Headers::new());
-    (binding.properties.header_mode != HeaderMode::None).then(written)
+    (binding.properties.header_mode == HeaderMode::Headers).then(written)
+}
+
+/// Returns the payload with its headers in front, where they are to stand there; a tombstone has none.
+fn embed(binding: &ProducerBinding, message: &Outgoing<'_>) -> Result<Option<Vec<u8>>> {
+    let payload = message.payload.filter(|_| binding.properties.header_mode == HeaderMode::Embedded);
+    payload.map(|payload| embedded::write(message.content_type, message.headers, payload)).transpose()
+}
+
+/// Finds a message whose headers can't be in front of it.
+fn check_embedded(parts: &[TransactionPart<'_>]) -> Result<(), CommitError> {
+    for (part, TransactionPart { binding, messages, .. }) in parts.iter().enumerate() {
+        for (message, sent) in messages.iter().enumerate() {
+            if let Err(error) = embed(binding, &sent) {
+                let error = error.with_context("destination", binding.destination.as_str());
+                return Err(CommitError::Refused { part, message, error });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The records of a transaction, handed over one by one.
@@ -325,7 +345,9 @@ impl Records<'_> {
         for part in parts {
             let (binding, common) = (part.binding, headers_of(part.binding));
             for message in part.messages.iter() {
-                self.produce(|| record(binding, common.as_ref(), &message)).await?;
+                // that it can be done is checked before
+                let embedded = embed(binding, &message).ok().flatten();
+                self.produce(|| record(binding, common.as_ref(), &message, embedded.as_deref())).await?;
             }
         }
         Ok(())
@@ -370,6 +392,7 @@ fn record<'a>(
     binding: &'a ProducerBinding,
     common: Option<&OwnedHeaders>,
     message: &Outgoing<'a>,
+    embedded: Option<&'a [u8]>,
 ) -> Result<Record<'a>, KafkaError> {
     let is_common = message.headers.is_empty() && *message.content_type == binding.content_type;
     let headers = common.map(|common| match is_common {
@@ -378,7 +401,8 @@ fn record<'a>(
     });
     let partition = message.partition.map(i32::try_from).transpose();
     let partition = partition.map_err(|_| KafkaError::MessageProduction(Code::UnknownPartition))?;
-    Ok(Record { topic: &binding.destination, partition, key: message.key, payload: message.payload, headers })
+    let payload = embedded.or(message.payload);
+    Ok(Record { topic: &binding.destination, partition, key: message.key, payload, headers })
 }
 
 fn hand_over(client: &Client, record: Record<'_>, word: usize) -> Result<(), KafkaError> {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use binder_core::binder::{BatchView, LaneId, Metadata, Native, Parcel, Token};
-use binder_core::message::{ContentType, HeaderValue, Headers};
+use binder_core::message::{ContentType, HeaderValue, Headers, names};
 use bytes::{Bytes, BytesMut};
 use rdkafka::Timestamp;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Message as _};
 
+use crate::embedded::{Frame, MARK};
 use crate::headers::{self, Raw};
 use crate::returned::{self, First, Return};
 
@@ -19,6 +20,7 @@ pub(crate) struct KafkaView<'a> {
     pub(crate) topics: &'a [Arc<str>],
     pub(crate) returns: &'a [Return],
     pub(crate) reads_headers: bool,
+    pub(crate) reads_embedded: bool,
 }
 
 /// What a dead letter needs beside the parcel.
@@ -44,6 +46,22 @@ impl KafkaView<'_> {
 }
 
 impl KafkaView<'_> {
+    /// Returns the payload of a record with what stands in front of it, if that is looked for.
+    fn frame(&self, index: usize) -> Option<Frame<'_>> {
+        let message = self.message(index);
+        match message.payload() {
+            Some(value @ [MARK, ..]) if self.reads_embedded && !self.says_content_type(message) => Frame::parse(value),
+            _ => None,
+        }
+    }
+
+    /// Whether a record has a content type of its own.
+    fn says_content_type(&self, message: &BorrowedMessage<'_>) -> bool {
+        let Some(found) = message.headers() else { return false };
+        let says = || headers::last(found, names::CONTENT_TYPE).is_some();
+        catch_unwind(AssertUnwindSafe(says)).unwrap_or(true)
+    }
+
     /// Returns how a record comes back to the group, if it does.
     fn returned(&self, index: usize) -> Option<&Return> {
         let topic = self.message(index).topic();
@@ -66,7 +84,10 @@ impl BatchView for KafkaView<'_> {
     }
 
     fn payload(&self, index: usize) -> Option<&[u8]> {
-        self.message(index).payload()
+        match self.message(index).payload() {
+            value @ Some([MARK, ..]) => self.frame(index).map(|frame| frame.payload).or(value),
+            value => value,
+        }
     }
 
     fn key(&self, index: usize) -> Option<&[u8]> {
@@ -79,6 +100,9 @@ impl BatchView for KafkaView<'_> {
     }
 
     fn content_type(&self, index: usize) -> Option<ContentType> {
+        if let Some(frame) = self.frame(index) {
+            return frame.content_type();
+        }
         self.read(index, headers::content_type)?
     }
 
@@ -89,11 +113,16 @@ impl BatchView for KafkaView<'_> {
     }
 
     fn header(&self, index: usize, name: &str) -> Option<HeaderValue> {
-        self.read(index, |found| headers::find(found, name))?
+        let own = self.read(index, |found| headers::find(found, name)).flatten();
+        own.or_else(|| self.frame(index)?.find(name))
     }
 
     fn headers(&self, index: usize) -> Headers {
-        self.read(index, headers::all).unwrap_or_default()
+        let own = self.read(index, headers::all).unwrap_or_default();
+        match self.frame(index) {
+            Some(frame) => frame.all().into_iter().chain(own).collect(),
+            None => own,
+        }
     }
 
     fn metadata(&self, index: usize) -> Metadata {
@@ -126,6 +155,11 @@ impl BatchView for KafkaView<'_> {
         let found = self.message(index).headers();
         let raw = found.and_then(|found| catch_unwind(AssertUnwindSafe(|| headers::raw(found, keep))).ok());
         let mut origin = Origin { headers: raw.unwrap_or_default(), timestamp: self.message(index).timestamp() };
+        if let Some(frame) = self.frame(index) {
+            // the parcel's payload has nothing in front any more: elsewhere the headers are the record's own
+            let written = headers::write_some(frame.content_type().as_ref(), &parcel.headers);
+            origin.headers = headers::raw(&written, keep);
+        }
         if self.returned(index).is_some() {
             origin.headers.retain(|(name, _)| !returned::is_ours(name));
             let first = self.read_ours(index, First::read).flatten();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod embedded;
 mod faults;
 mod groups;
 mod handling;
@@ -23,6 +24,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let ready = support::url().is_some();
     let mut cases = wire::cases(ready);
+    cases.extend(embedded::cases(ready));
     cases.extend(groups::cases(ready));
     cases.extend(rebalance::cases(ready));
     cases.extend(faults::cases(ready));

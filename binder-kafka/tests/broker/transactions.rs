@@ -48,15 +48,15 @@ pub(crate) fn cases(ready: bool) -> Vec<Trial> {
 }
 
 #[derive(Debug, Binding)]
-struct Channels {
+pub(crate) struct Channels {
     #[output("invoices")]
-    invoices: Output<String>,
+    pub(crate) invoices: Output<String>,
     #[output("audit")]
-    audit: Output<String>,
+    pub(crate) audit: Output<String>,
 }
 
 /// An application that publishes to `<name>` and `<name>-audit`, with transactional ids that begin with the name.
-fn application(name: &str, producer: &str) -> Application {
+pub(crate) fn application(name: &str, producer: &str) -> Application {
     let broker = url().expect("checked before");
     let text = format!(
         "stream: {{
