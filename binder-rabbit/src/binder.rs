@@ -8,7 +8,7 @@ use binder_core::binder::{
     Binder, BinderContext, BinderFactory, BinderHealth, Capability, Consumer, ConsumerBinding, DeadLetterPass,
     DeadLetterStore, Delay, DelaySink, Producer, ProducerBinding, Purpose, Seek, SharedBinder, Transactions,
 };
-use binder_core::config::{ProducerProperties, Start};
+use binder_core::config::{HeaderMode, ProducerProperties, Start};
 use binder_core::{Error, ErrorKind, Result};
 
 use crate::config::{RabbitConsumerProperties, RabbitProducerProperties, RabbitProperties};
@@ -193,6 +193,7 @@ fn check_input(binding: &ConsumerBinding, settings: &RabbitConsumerProperties) -
         let text = "`start: latest` of a named group: a RabbitMQ queue holds what came since it was declared";
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
+    check_mode(properties.header_mode)?;
     let is_stream = settings.container_type == ContainerType::Stream;
     if is_stream && binding.group.is_some() {
         let text = "`rabbit.container-type: stream` with a `group`: AMQP 0.9.1 keeps no position for it; leave out the `group`, or read \
@@ -220,6 +221,15 @@ fn check_output(properties: &ProducerProperties) -> Result<()> {
     }
     if properties.partition_count == 0 {
         return refuse("`partition-count` must be at least 1");
+    }
+    check_mode(properties.header_mode)
+}
+
+fn check_mode(mode: HeaderMode) -> Result<()> {
+    if mode == HeaderMode::Embedded {
+        let text =
+            "`header-mode: embedded`: RabbitMQ carries headers by itself, and nobody looks for them in a body there";
+        return Err(Error::new(ErrorKind::Unsupported, text));
     }
     Ok(())
 }

@@ -216,6 +216,9 @@ pub struct RabbitConsumerProperties {
     /// Default: 20 ms.
     #[serde(with = "humantime_serde")]
     pub ack_interval: Duration,
+    /// How many bytes a body in gzip may have when it is unpacked; 0: none is. One that has more, or is no gzip, is warned of and handed out packed,
+    /// which JSON, XML and text refuse, and a handler of bytes gets. Default: 16 MiB.
+    pub unpack_limit: usize,
     /// How many partitions a partitioned destination has; instance `i` takes each partition `p` with `p % instance-count = i`.
     /// Default: one for each instance.
     pub partitions: Option<u32>,
@@ -251,6 +254,7 @@ impl Default for RabbitConsumerProperties {
             binding_routing_key: None,
             container_type: ContainerType::default(),
             ack_interval: Duration::from_millis(20),
+            unpack_limit: 16 << 20,
             partitions: None,
             quorum: Quorum::default(),
             dlq_quorum: Quorum::default(),
@@ -298,6 +302,8 @@ pub struct RabbitProducerProperties {
     pub exchange_type: ExchangeType,
     /// Whether messages outlive a restart of the broker. Default: `persistent`.
     pub delivery_mode: DeliveryMode,
+    /// Whether bodies are sent in gzip. Consumers of this library and of Spring unpack them. Default: false.
+    pub compress: bool,
     /// Whether the queues of `required-groups` have dead letters; must be what the groups' consumers say. Default: true.
     pub dead_letters: bool,
     /// Whether the queues of `required-groups` are kept on several nodes; must be, as what follows, what the groups' consumers say. Default: no, classic queues.
@@ -330,6 +336,7 @@ impl Default for RabbitProducerProperties {
             prefix: String::new(),
             exchange_type: ExchangeType::Topic,
             delivery_mode: DeliveryMode::Persistent,
+            compress: false,
             dead_letters: true,
             quorum: Quorum::default(),
             dlq_quorum: Quorum::default(),

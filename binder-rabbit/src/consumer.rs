@@ -119,6 +119,7 @@ impl RabbitConsumer {
                 prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
                 concurrency: properties.concurrency,
                 with_headers: properties.header_mode == HeaderMode::Headers,
+                unpack_limit: settings.unpack_limit,
                 position: is_stream.then(|| Arc::new(Position::new(properties.start.unwrap_or(Start::Latest)))),
             });
             let lane = reading.open(ids.next(), false).await?;

@@ -67,7 +67,10 @@ impl DeadLetters {
         let mut table = properties.headers().clone().unwrap_or_default();
         add_reason(&mut table, letter, exchange, key, room);
         let properties = properties.with_headers(table).with_delivery_mode(2);
-        let body = delivery.payload.clone().unwrap_or_default();
+        let body = match original {
+            Some(original) => original.body(delivery),
+            None => delivery.payload.clone().unwrap_or_default(),
+        };
         let route = route.unwrap_or_else(|| Arc::clone(&self.fallback));
         Ok(Envelope { route, body, properties: Properties::Whole(Box::new(properties)) })
     }

@@ -57,7 +57,10 @@ impl DelaySink for Delays {
         table.insert(RETRY_ATTEMPT.into(), AMQPValue::LongLongInt(attempt.into()));
         let properties = properties.with_headers(table).with_delivery_mode(2);
         let route = Arc::new(Route { exchange: "".into(), key: returned::rung(queue, wait).into() });
-        let body = delivery.payload.clone().unwrap_or_default();
+        let body = match original {
+            Some(original) => original.body(delivery),
+            None => delivery.payload.clone().unwrap_or_default(),
+        };
         self.courier
             .send(
                 Envelope { route, body, properties: Properties::Whole(Box::new(properties)) },

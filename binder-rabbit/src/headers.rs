@@ -7,13 +7,15 @@ use binder_core::message::{HeaderValue, Headers, names};
 use binder_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use serde_json::{Map, Value};
+use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 
-use crate::returned;
+use crate::{compress, returned};
 
 /// Marks an empty body as a tombstone.
 pub(crate) const TOMBSTONE: &str = "messageTombstone";
+
+/// How many lists and maps of a header may stand within each other, as in JSON.
+const DEEPEST: usize = 128;
 
 const KAFKA_KEY: &str = "kafka_messageKey";
 const DELIVERY_COUNT: &str = "x-delivery-count";
@@ -35,8 +37,9 @@ pub(crate) const BROKERS_OWN: [&str; 10] = [
     STREAM_OFFSET,
 ];
 
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     names::CONTENT_TYPE,
+    compress::AUTO,
     names::MESSAGE_KEY,
     KAFKA_KEY,
     TOMBSTONE,
@@ -50,7 +53,7 @@ pub(crate) fn to_table(headers: &Headers, key: Option<&[u8]>, tombstone: bool) -
     let mut table = FieldTable::default();
     for (name, value) in headers.iter() {
         if name != names::CONTENT_TYPE {
-            table.insert(header_name(name)?, to_amqp(value));
+            table.insert(header_name(name)?, to_amqp(value)?);
         }
     }
     if let Some(key) = key {
@@ -85,8 +88,8 @@ fn header_name(name: &str) -> Result<ShortString> {
     })
 }
 
-fn to_amqp(value: &HeaderValue) -> AMQPValue {
-    match value {
+fn to_amqp(value: &HeaderValue) -> Result<AMQPValue> {
+    Ok(match value {
         HeaderValue::Null => AMQPValue::Void,
         HeaderValue::Bool(value) => AMQPValue::Boolean(*value),
         HeaderValue::I32(number) => AMQPValue::LongInt(*number),
@@ -94,12 +97,31 @@ fn to_amqp(value: &HeaderValue) -> AMQPValue {
         HeaderValue::F64(number) => AMQPValue::Double(*number),
         HeaderValue::Bytes(bytes) => AMQPValue::ByteArray(bytes.as_ref().into()),
         HeaderValue::String(text) => AMQPValue::LongString(text.as_str().into()),
+        HeaderValue::List(values) => {
+            let mut array = FieldArray::default();
+            for value in values {
+                array.push(to_amqp(value)?);
+            }
+            AMQPValue::FieldArray(array)
+        }
+        HeaderValue::Map(values) => {
+            let mut table = FieldTable::default();
+            for (name, value) in values {
+                table.insert(header_name(name)?, to_amqp(value)?);
+            }
+            AMQPValue::FieldTable(table)
+        }
+        // a UUID is text in AMQP, as Spring writes it
         other => AMQPValue::LongString(other.to_text().into()),
-    }
+    })
 }
 
-/// Reads a value. What has no counterpart becomes text: a list or a map as JSON, a decimal as people write it.
+/// Reads a value. A decimal, which has no counterpart, becomes text as people write it; what stands deeper than [`DEEPEST`] is left out.
 pub(crate) fn from_amqp(value: &AMQPValue) -> HeaderValue {
+    read(value, DEEPEST)
+}
+
+fn read(value: &AMQPValue, depth: usize) -> HeaderValue {
     match value {
         AMQPValue::Void => HeaderValue::Null,
         AMQPValue::Boolean(value) => HeaderValue::Bool(*value),
@@ -122,7 +144,12 @@ pub(crate) fn from_amqp(value: &AMQPValue) -> HeaderValue {
         },
         AMQPValue::ByteArray(bytes) => HeaderValue::Bytes(Bytes::copy_from_slice(bytes.as_slice())),
         AMQPValue::DecimalValue(_) => HeaderValue::String(decimal(value)),
-        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) => HeaderValue::String(to_json(value).to_string()),
+        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) if depth == 0 => HeaderValue::Null,
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(|value| read(value, depth - 1)).collect(),
+        AMQPValue::FieldTable(table) => {
+            let values = table.inner().iter().map(|(name, value)| (name.to_string(), read(value, depth - 1)));
+            HeaderValue::Map(values.collect())
+        }
     }
 }
 
@@ -135,24 +162,6 @@ fn decimal(value: &AMQPValue) -> String {
     let (whole, fraction) = digits.split_at(digits.len() - scale);
     let sign = if number < 0 { "-" } else { "" };
     if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
-}
-
-fn to_json(value: &AMQPValue) -> Value {
-    match value {
-        AMQPValue::FieldArray(items) => items.as_slice().iter().map(to_json).collect(),
-        AMQPValue::FieldTable(table) => {
-            let members = table.inner().iter().map(|(name, value)| (name.to_string(), to_json(value)));
-            Value::Object(members.collect::<Map<_, _>>())
-        }
-        single => match from_amqp(single) {
-            HeaderValue::Null => Value::Null,
-            HeaderValue::Bool(value) => value.into(),
-            HeaderValue::I32(number) => number.into(),
-            HeaderValue::I64(number) => number.into(),
-            HeaderValue::F64(number) => number.into(),
-            other => other.to_text().into(),
-        },
-    }
 }
 
 fn table(properties: &BasicProperties) -> Option<&FieldTable> {
@@ -253,8 +262,13 @@ fn value_len(value: &AMQPValue) -> usize {
 }
 
 #[cfg(test)]
+mod spring;
+#[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use lapin::types::DecimalValue;
+    use uuid::Uuid;
 
     use super::*;
 
@@ -274,6 +288,33 @@ mod tests {
             .with("text", "žluť");
         let table = to_table(&sent, None, false).expect("valid").expect("headers");
         assert_eq!(application(&properties(table)), sent);
+    }
+
+    #[test]
+    fn lists_and_maps_are_arrays_and_tables_and_a_uuid_is_text() {
+        let list: HeaderValue = [1, 2].into_iter().collect();
+        let inner = BTreeMap::from([("n".to_owned(), HeaderValue::Null), ("l".to_owned(), list)]);
+        let values = [HeaderValue::from("a"), HeaderValue::F64(2.5), HeaderValue::Map(inner), vec![7_u8].into()];
+        let list: HeaderValue = values.into_iter().collect();
+        let sent = Headers::new().with("list", list).with("uuid", Uuid::from_u128(7));
+        let table = to_table(&sent, None, false).expect("valid").expect("headers");
+        assert!(matches!(table.inner().get("list"), Some(AMQPValue::FieldArray(_))));
+        let seen = application(&properties(table));
+        assert_eq!(seen.get("list"), sent.get("list"));
+        assert_eq!(seen.get("uuid").and_then(HeaderValue::as_str), Some("00000000-0000-0000-0000-000000000007"));
+        let long = BTreeMap::from([("n".repeat(256), HeaderValue::Null)]);
+        assert!(to_table(&Headers::new().with("map", long), None, false).is_err());
+    }
+
+    #[test]
+    fn what_stands_too_deep_is_left_out() {
+        let deep = (0..DEEPEST + 5).fold(AMQPValue::LongInt(1), |inner, _| AMQPValue::FieldArray(vec![inner].into()));
+        let (mut depth, read) = (0, from_amqp(&deep));
+        let mut inner = &read;
+        while let Some([next]) = inner.as_list() {
+            (depth, inner) = (depth + 1, next);
+        }
+        assert_eq!((depth, inner), (DEEPEST, &HeaderValue::Null));
     }
 
     #[test]
@@ -315,7 +356,8 @@ mod tests {
         table.insert("x-tenant".into(), AMQPValue::LongString("acme".into()));
         let properties = properties(table);
         let seen = get(&properties, "x-death").expect("readable");
-        assert_eq!(seen.as_str(), Some(r#"[{"count":2,"queue":"orders.billing"}]"#));
+        let death = BTreeMap::from([("count".to_owned(), 2_i64.into()), ("queue".to_owned(), "orders.billing".into())]);
+        assert_eq!(seen.as_list(), Some(&[HeaderValue::Map(death)][..]));
         let names: Vec<_> = application(&properties).iter().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(names, ["x-tenant"]);
     }

@@ -16,6 +16,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::compress::Received;
 use crate::error;
 use crate::link::Link;
 use crate::poll::start;
@@ -35,6 +36,8 @@ pub(crate) struct Reading {
     /// How many deliveries may be handled at once.
     pub(crate) concurrency: u32,
     pub(crate) with_headers: bool,
+    /// How many bytes a body that is packed may have when it is unpacked.
+    pub(crate) unpack_limit: usize,
     /// Where the reader of a stream goes on.
     pub(crate) position: Option<Arc<Position>>,
 }
@@ -66,6 +69,7 @@ pub(crate) struct Lane {
     ack_every: u64,
     prefetch: u64,
     concurrency: u64,
+    unpack_limit: usize,
 }
 
 enum Intake {
@@ -124,6 +128,7 @@ impl Reading {
             ack_every: (prefetch / 4).max(1),
             prefetch,
             concurrency: self.concurrency.into(),
+            unpack_limit: self.unpack_limit,
         })
     }
 }
@@ -143,7 +148,7 @@ impl Lane {
     }
 
     /// Takes what is there, at most `max` deliveries, at least one.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Vec<Delivery>, Ended>> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Vec<Received>, Ended>> {
         if let Some(reason) = self.ended.take() {
             return Poll::Ready(Err(Ended(reason)));
         }
@@ -170,15 +175,18 @@ impl Lane {
         }
     }
 
-    fn take(&mut self, context: &mut Context<'_>, max: usize) -> Vec<Delivery> {
-        let mut deliveries = Vec::new();
-        while deliveries.len() < max {
+    /// What is unpacked of one batch is little more than one body may have.
+    fn take(&mut self, context: &mut Context<'_>, max: usize) -> Vec<Received> {
+        let (mut deliveries, mut unpacked) = (Vec::new(), 0);
+        while deliveries.len() < max && unpacked <= self.unpack_limit {
             let Some(delivery) = self.kept.pop_front().or_else(|| self.next(context)) else { break };
             self.received = delivery.delivery_tag;
             if let Some(trail) = &mut self.trail {
                 trail.read(&delivery);
             }
-            deliveries.push(delivery);
+            let received = Received::new(delivery, self.unpack_limit);
+            unpacked += received.unpacked_len();
+            deliveries.push(received);
         }
         deliveries
     }

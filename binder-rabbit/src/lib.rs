@@ -31,6 +31,7 @@
 mod backoff;
 mod binder;
 mod call;
+mod compress;
 mod config;
 mod consumer;
 mod courier;

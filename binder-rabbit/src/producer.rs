@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use binder_core::Result;
 use binder_core::binder::{Outgoing, OutgoingBatch, Producer, ProducerBinding, Receipt, TrySend};
 use binder_core::config::{HeaderMode, Unroutable};
+use binder_core::{Error, ErrorKind, Result};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::compress;
 use crate::config::RabbitProducerProperties;
 use crate::envelope::{self, Envelope, Plain, Properties, Route};
 use crate::link::Link;
@@ -29,6 +30,7 @@ pub(crate) struct RabbitProducer {
     partition_count: u32,
     with_headers: bool,
     delivery_mode: u8,
+    compress: bool,
 }
 
 impl RabbitProducer {
@@ -64,6 +66,7 @@ impl RabbitProducer {
             partition_count: properties.partition_count,
             with_headers: properties.header_mode == HeaderMode::Headers,
             delivery_mode: settings.delivery_mode.number(),
+            compress: settings.compress,
         })
     }
 
@@ -80,9 +83,16 @@ impl RabbitProducer {
     fn envelope(&self, message: &Outgoing<'_>, arena: &mut BytesMut) -> Result<Envelope> {
         let payload = message.payload.unwrap_or_default();
         let limit = self.link.settings().max_message_size;
-        envelope::check_body(payload.len(), limit)?;
-        let properties = self.properties(message, arena)?;
-        let envelope = Envelope { route: self.route(message.partition)?, body: copy(payload, arena), properties };
+        let route = self.route(message.partition)?;
+        let envelope = if self.compress && !payload.is_empty() {
+            let properties = envelope::properties(message, self.with_headers, self.delivery_mode)?;
+            let properties = Properties::Whole(Box::new(compress::packed(properties)));
+            Envelope { route, body: compress::pack(payload).map_err(unpacked)?.into(), properties }
+        } else {
+            envelope::check_body(payload.len(), limit)?;
+            let properties = self.properties(message, arena)?;
+            Envelope { route, body: copy(payload, arena), properties }
+        };
         envelope.check(limit, self.link.frame_max())?;
         Ok(envelope)
     }
@@ -102,6 +112,11 @@ impl RabbitProducer {
         let mut arena = BytesMut::with_capacity(batch.iter().map(|message| size(&message)).sum());
         batch.iter().map(|message| self.envelope(&message, &mut arena)).collect()
     }
+}
+
+#[cold]
+fn unpacked(cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unexpected, "the body can't be packed").with_source(cause)
 }
 
 /// Returns how many bytes a message needs to be kept.

@@ -5,11 +5,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use binder_core::binder::{BatchView, LaneId, Metadata, Native, Parcel, Token};
 use binder_core::message::{ContentType, HeaderValue, Headers};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use lapin::BasicProperties;
-use lapin::message::Delivery;
 use lapin::types::ShortString;
 
+use crate::compress::Received;
 use crate::envelope::Route;
 use crate::{headers, returned};
 
@@ -33,6 +33,15 @@ pub(crate) struct Original {
     pub(crate) exchange: ShortString,
     pub(crate) routing_key: ShortString,
     pub(crate) dead_letters: Option<Arc<Route>>,
+    /// The body as it came, if it was unpacked.
+    packed: Option<Bytes>,
+}
+
+impl Original {
+    /// Returns the body as it came.
+    pub(crate) fn body(&self, parcel: &Parcel) -> Bytes {
+        self.packed.as_ref().or(parcel.payload.as_ref()).cloned().unwrap_or_default()
+    }
 }
 
 /// Deliveries of one lane.
@@ -40,7 +49,7 @@ pub(crate) struct Original {
 pub(crate) struct Batch {
     pub(crate) lane: LaneId,
     pub(crate) origin: Arc<Origin>,
-    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) deliveries: Vec<Received>,
 }
 
 impl Batch {
@@ -57,7 +66,7 @@ impl BatchView for Batch {
     fn payload(&self, index: usize) -> Option<&[u8]> {
         let delivery = &self.deliveries[index];
         let tombstone = delivery.data.is_empty() && headers::is_tombstone(&delivery.properties);
-        (!tombstone).then_some(&delivery.data)
+        (!tombstone).then(|| delivery.body())
     }
 
     fn key(&self, index: usize) -> Option<&[u8]> {
@@ -126,6 +135,7 @@ impl BatchView for Batch {
             exchange,
             routing_key,
             dead_letters: self.origin.dead_letters.clone(),
+            packed: delivery.packed().map(Bytes::copy_from_slice),
         }));
         parcel
     }

@@ -1,8 +1,8 @@
 //! What a producer puts on the broker, and what it hears of it.
 
 use binder_core::ErrorKind;
-use binder_core::binder::{Binder, Envelope, Outgoing, OutgoingBatch, ProducerBinding, TrySend};
-use binder_core::config::{ProducerProperties, Unroutable};
+use binder_core::binder::{Binder, DeadLetter, Envelope, Outgoing, OutgoingBatch, ProducerBinding, TrySend};
+use binder_core::config::{HeaderMode, ProducerProperties, Section, Unroutable};
 use binder_core::message::{ContentType, Headers};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::json;
@@ -25,7 +25,80 @@ pub(crate) fn cases() -> Vec<Case> {
         headers_too_large_for_a_frame_fail_alone,
         a_full_queue_refuses,
         close_waits_and_refuses_later_sends,
+        a_body_is_packed_and_unpacked,
+        a_body_that_cannot_be_unpacked_comes_as_it_is,
+        headers_in_front_of_a_body_are_refused,
     ]
+}
+
+async fn a_body_is_packed_and_unpacked(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("packed");
+    let mut consumer = consumer(&binder, &destination, Some("g")).await;
+    let raw = broker.raw().await;
+    raw.declare(&destination, FieldTable::default()).await;
+    raw.bind(&destination, &destination).await;
+    let mut binding = ProducerBinding::new(destination.as_str());
+    binding.section = Section::new("rabbit", json!({ "compress": true }));
+    let producer = producer_of(&binder, &binding).await;
+    let body = "abc".repeat(1000);
+    let headers = Headers::new().with("tenant", "acme");
+    let full = Outgoing { key: Some(b"k"), headers: &headers, ..message(body.as_bytes()) };
+    send_message(&*producer, full).await.expect("sent");
+    send_message(&*producer, Outgoing { payload: None, key: Some(b"gone"), ..message(b"") }).await.expect("sent");
+
+    let wire = raw.get(&destination).await;
+    assert!(wire.data.starts_with(&[0x1f, 0x8b]) && wire.data.len() < 200, "{} bytes", wire.data.len());
+    assert_eq!(wire.properties.content_encoding().as_ref().map(ShortString::as_str), Some("gzip"));
+    let table = wire.properties.headers().clone().expect("headers");
+    assert_eq!(table.inner().get("springAutoDecompress"), Some(&AMQPValue::Boolean(true)));
+
+    let received = receive(&mut *consumer, 2).await;
+    assert_eq!((text(&received[0]), received[0].headers.clone()), (body, headers));
+    let reason = binder_core::Error::new(ErrorKind::Handler, "no");
+    let letters = consumer.dead_letters().expect("a named group has dead letters");
+    letters.send(DeadLetter::new(&received[0], &reason, 1)).await.expect("sent");
+    let letter = raw.get(&format!("{destination}.g.dlq")).await;
+    assert_eq!(letter.data, wire.data, "a dead letter stays packed");
+    assert_eq!(letter.properties.content_encoding(), wire.properties.content_encoding());
+    assert_eq!(received[0].key.as_deref(), Some(&b"k"[..]));
+    assert_eq!((received[1].payload.as_deref(), received[1].key.as_deref()), (None, Some(&b"gone"[..])));
+}
+
+async fn a_body_that_cannot_be_unpacked_comes_as_it_is(broker: Broker) {
+    let binder = broker.binder();
+    let destination = name("unpacked");
+    let mut settings = input_with(&destination, Some("g"), json!({ "unpack-limit": 10 }));
+    settings.properties.max_attempts = 1;
+    let mut consumer = consumer_of(&binder, &settings).await;
+    let mut binding = ProducerBinding::new(destination.as_str());
+    binding.section = Section::new("rabbit", json!({ "compress": true }));
+    let producer = producer_of(&binder, &binding).await;
+    for body in [&b"ten bytes."[..], b"more bytes."] {
+        send(&*producer, body).await.expect("sent");
+    }
+    let received = receive(&mut *consumer, 2).await;
+    assert_eq!(text(&received[0]), "ten bytes.");
+    let packed = received[1].payload.as_deref().expect("a body");
+    assert!(packed.starts_with(&[0x1f, 0x8b]));
+    let reason = binder_core::Error::new(ErrorKind::Codec, "packed");
+    let letters = consumer.dead_letters().expect("a named group has dead letters");
+    letters.send(DeadLetter::new(&received[1], &reason, 1)).await.expect("sent");
+    let letter = broker.raw().await.get(&format!("{destination}.g.dlq")).await;
+    assert_eq!(letter.data, packed);
+    assert_eq!(letter.properties.content_encoding().as_ref().map(ShortString::as_str), Some("gzip"));
+}
+
+async fn headers_in_front_of_a_body_are_refused(broker: Broker) {
+    let binder = broker.binder();
+    let mut output = ProducerBinding::new("any");
+    output.properties.header_mode = HeaderMode::Embedded;
+    let mut input = input("any", None);
+    input.properties.header_mode = HeaderMode::Embedded;
+    let refused = [binder.check_producer(&output), binder.check_consumer(&input)];
+    for error in refused.map(|checked| checked.expect_err("refused")) {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
 }
 
 async fn everything_of_a_message_comes_back(broker: Broker) {
