@@ -84,11 +84,12 @@ fn header_mode(work: &mut Work<'_>, spot: &Spot, given: &Given, key: &str) {
     match () {
         () if mode.is_empty() => {}
         () if same(&mode, "headers") => work.put(spot, key, given.node("headers", Style::Plain)),
-        () if same(&mode, "embeddedHeaders") => {
-            work.refuse(given, "headers are the broker's own; let the Java services say `headers`");
+        () if same(&mode, "embeddedHeaders") && on_rabbit => {
+            work.refuse(given, "RabbitMQ carries headers by itself; Spring does not start with it either");
         }
+        () if same(&mode, "embeddedHeaders") => work.put(spot, key, given.node("embedded", Style::Plain)),
         () if !same(&mode, "none") => {
-            work.wrong(given, convert::one_of(["headers", "none"].into_iter(), &mode));
+            work.wrong(given, convert::one_of(["headers", "none", "embeddedHeaders"].into_iter(), &mode));
         }
         () if on_rabbit && spot.channel.is_none() => {
             work.refuse(given, "Spring does not heed it on RabbitMQ; say it for each binding on Kafka");

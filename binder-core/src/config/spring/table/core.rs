@@ -95,7 +95,12 @@ pub(super) const CONSUMER: &[Row] = &[
         "names a class of Java; say it in the code, `HandlerError::permanent`, or by the names of Rust types, `permanent-errors` and `retryable-errors` in a stream.yaml beside this file",
     ),
     refused("retry-template-name", BEAN),
-    made("header-mode", "consumer.header-mode", "headers", header_mode_of_consumer),
+    made(
+        "header-mode",
+        "consumer.header-mode; `embeddedHeaders` is `embedded`, on Kafka only",
+        "headers",
+        header_mode_of_consumer,
+    ),
     only(
         "use-native-decoding",
         &["false"],
@@ -118,7 +123,12 @@ pub(super) const PRODUCER: &[Row] = &[
     refused("partition-selector-name", "the partition is chosen by Spring's formula over the key"),
     key("partition-count", "producer.partition-count", Number),
     key("required-groups", "producer.required-groups", Names),
-    made("header-mode", "producer.header-mode", "headers", header_mode_of_producer),
+    made(
+        "header-mode",
+        "producer.header-mode; `embeddedHeaders` is `embedded`, on Kafka only",
+        "headers",
+        header_mode_of_producer,
+    ),
     only(
         "use-native-encoding",
         &["false"],

@@ -29,7 +29,7 @@ pub(super) const BINDER: &[Row] = &[
         "100",
         producer_settings,
     ),
-    idle("headers", "headers are the records' own, all of them; only embedded ones must be listed"),
+    idle("headers", "all headers travel, embedded ones too"),
     made("auto-create-topics", "default.provision: `create` or `check`", "true", auto_create_topics),
     only("auto-alter-topics", &["false"], TOPICS),
     only("auto-add-partitions", &["false"], TOPICS),

@@ -24,7 +24,7 @@ const MANUAL: &str = "settle in the code: pull the channel, and settle each deli
 pub(super) const BINDER: &[Row] = &[
     idle("admin-addresses", MANAGEMENT),
     idle("nodes", MANAGEMENT),
-    idle("compression-level", "nothing is compressed"),
+    idle("compression-level", "gzip is written by its fastest level, which is Spring's default"),
     key("connection-name-prefix", "connection-name", Text),
 ];
 
@@ -77,7 +77,7 @@ pub(super) const PRODUCER: &[Row] = &[
     ),
     only("transacted", &["false"], TRANSACTED),
     only("header-patterns", &["*"], HEADERS),
-    only("compress", &["false"], "nothing is compressed"),
+    key("compress", "producer.rabbit.compress", Flag),
     only("batching-enabled", &["false"], "each message is one of AMQP; many at once go through the window"),
     idle("batch-size", "nothing is batched (`batching-enabled` is refused)"),
     idle("batch-buffer-limit", "nothing is batched (`batching-enabled` is refused)"),

@@ -212,3 +212,14 @@ fn an_error_channel_makes_an_unroutable_message_an_error() {
     has(&config, &[("default/producer/unroutable", "error")]);
     assert_eq!(value(&config, "binders/rabbit/default/producer/unroutable"), None);
 }
+
+#[test]
+fn embedded_headers_and_packed_bodies_are_of_one_broker_each() {
+    let modes = "spring.cloud.stream.bindings.a.consumer.header-mode=embeddedHeaders\nspring.cloud.stream.bindings.b.producer.headerMode=embeddedHeaders\n";
+    let modes_are = [("bindings/a/consumer/header-mode", "embedded"), ("bindings/b/producer/header-mode", "embedded")];
+    has(&kafka(modes).unwrap(), &modes_are);
+    let told = refused(rabbit(modes));
+    assert!(told.contains("`embeddedHeaders` is refused: RabbitMQ carries headers by itself"), "{told}");
+    let config = rabbit("spring.cloud.stream.rabbit.bindings.b.producer.compress=true\n").unwrap();
+    has(&config, &[("bindings/b/producer/rabbit/compress", "true")]);
+}
