@@ -62,6 +62,7 @@ impl Address {
                     (self.user, self.password) = (user.to_owned(), password.to_owned());
                 }
                 if let Some(name) = virtual_host {
+                    let name = if name.is_empty() { "/" } else { name };
                     name.clone_into(&mut self.virtual_host);
                 }
             }

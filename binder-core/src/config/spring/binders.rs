@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::convert::flag;
 use super::names::{Key, Segment};
 use super::source::{Entry, Properties, text};
 use super::table::Area;
@@ -181,7 +182,7 @@ fn declared(all: &Properties, name: &str) -> BinderPlan {
     let get =
         |key: &str| all.get(&format!("spring.cloud.stream.binders[{name}].{key}")).map(|entry| text(&entry.value));
     let kind = get("type").map_or_else(|| Kind::of(name), |kind| Kind::of(&kind));
-    let candidate = get("default-candidate").is_none_or(|flag| flag != "false");
+    let candidate = get("default-candidate").is_none_or(|text| flag(&text) != Ok(false));
     BinderPlan { candidate, ..BinderPlan::new(name, kind) }
 }
 

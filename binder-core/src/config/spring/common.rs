@@ -45,6 +45,13 @@ pub(super) fn function_configuration(work: &mut Work<'_>, _: &Spot, given: &Give
     }
 }
 
+/// A truth value that is heeded where binders are found.
+pub(super) fn truth(work: &mut Work<'_>, _: &Spot, given: &Given) {
+    if let (false, Err(why)) = (given.text().is_empty(), flag(&given.text())) {
+        work.wrong(given, why);
+    }
+}
+
 pub(super) fn group(work: &mut Work<'_>, spot: &Spot, given: &Given) {
     let group = given.text();
     let is_output = spot
@@ -54,6 +61,9 @@ pub(super) fn group(work: &mut Work<'_>, spot: &Spot, given: &Given) {
     match group.is_empty() {
         true => {}
         false if is_output => work.note(given, "has no effect: an output has no group"),
+        false if spot.channel.is_none() => {
+            work.refuse(given, "here each input says its own: `spring.cloud.stream.bindings.<binding>.group`");
+        }
         false => work.put(spot, "group", given.node(group, Style::Text)),
     }
 }
@@ -146,6 +156,9 @@ pub(super) fn error_channel(work: &mut Work<'_>, spot: &Spot, given: &Given) {
     match flag(&given.text()) {
         Err(_) if given.text().is_empty() => {}
         Err(why) => work.wrong(given, why),
+        Ok(false) if spot.channel.is_some() && spot.kind == Some(Kind::Rabbit) => {
+            work.put(spot, "producer.unroutable", given.node("discard", Style::Plain));
+        }
         Ok(false) => {}
         Ok(true) if spot.kind == Some(Kind::Kafka) => {
             work.note(given, "has no effect: a send that failed is an error where it was called");

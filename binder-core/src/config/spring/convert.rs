@@ -87,6 +87,15 @@ pub(super) fn same(left: &str, right: &str) -> bool {
     super::names::uniform(left) == super::names::uniform(right)
 }
 
+/// Whether a value is this one: a truth value by any of its names, a constant as Spring matches them, a number as it is.
+pub(super) fn is_value(known: &str, given: &str) -> bool {
+    match known {
+        "true" | "false" => flag(given) == flag(known),
+        _ if known.contains(|c: char| c.is_ascii_alphabetic()) => same(known, given),
+        _ => known == given,
+    }
+}
+
 /// Reads what Spring takes for a truth value.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text.to_lowercase().as_str() {
@@ -189,6 +198,14 @@ mod tests {
         for text in ["", "s", "10 parsecs", "-1", "P", "PT", "PTS", "PT1X", "1.5s", "PT-1S"] {
             assert!(duration(text, Duration::from_secs(1)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_value_is_compared_as_what_it_is() {
+        assert!(
+            is_value("true", "yes") && is_value("false", "Off") && is_value("auto", "AUTO") && is_value("-1", "-1")
+        );
+        assert!(!is_value("-1", "1") && !is_value("true", "1.0") && !is_value("false", "maybe") && !is_value("*", "a"));
     }
 
     #[test]

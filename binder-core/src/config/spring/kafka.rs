@@ -169,7 +169,13 @@ fn setting(work: &mut Work<'_>, spot: &Spot, given: &Given, name: &str, scope: S
             Side::Both => boot_brokers(work, spot, given),
             _ => shared_brokers(work, spot, given),
         },
-        Client::Access if spot.is_binder() => access::note_access(work, spot, given, name),
+        Client::Access if spot.is_binder() => {
+            let said = spot.binder.and_then(|index| work.binders[index].access.get(name));
+            match said.is_some_and(|said| said.text() != given.text()) && scope != Side::Both {
+                true => work.refuse(given, "all clients of a binder are secured alike; use two binders"),
+                false => access::note_access(work, spot, given, name),
+            }
+        }
         Client::Brokers | Client::Access => work.refuse(given, "connections are the binder's; say it there"),
         Client::Bytes(classes, why) => {
             let class = value.rsplit('.').next().unwrap_or_default();
@@ -211,6 +217,12 @@ pub(super) fn auto_create_topics(work: &mut Work<'_>, spot: &Spot, given: &Given
         Ok(creates) => {
             let word = if creates { "create" } else { "check" };
             work.put(spot, "default.provision", given.node(word, Style::Plain));
+            if !creates {
+                work.note(
+                    given,
+                    "asks for one more topic here: with `enable-dlq`, `retry.<destination>.<group>` must be there, over which dead letters come back",
+                );
+            }
         }
     }
 }
@@ -272,7 +284,8 @@ fn acknowledge(work: &mut Work<'_>, spot: &Spot, given: &Given, prefix: &str) {
     let (count, time) = (said("ack-count", "1"), said("ack-time", "5000"));
     let is = |names: &[&str]| names.iter().any(|name| same(name, &mode));
     match () {
-        () if mode.is_empty() || is(&["BATCH"]) => {}
+        () if mode.is_empty() => {}
+        () if is(&["BATCH"]) => take_back(work, spot, given, &["commit-count", "commit-interval"]),
         () if is(&["MANUAL", "MANUAL_IMMEDIATE"]) => {
             work.refuse(given, "settle in the code: pull the channel, and settle each delivery");
         }
@@ -284,6 +297,21 @@ fn acknowledge(work: &mut Work<'_>, spot: &Spot, given: &Given, prefix: &str) {
             commit_interval(work, spot, given, prefix, &time);
         }
         () => work.wrong(given, one_of(["RECORD", "BATCH", "COUNT", "TIME", "COUNT_TIME"].into_iter(), &mode)),
+    }
+}
+
+/// A binding has our own value again, whatever is said for all.
+fn take_back(work: &mut Work<'_>, spot: &Spot, given: &Given, keys: &[&str]) {
+    const SHARED: [&str; 3] = [
+        "spring.kafka.listener.ack-mode",
+        "spring.cloud.stream.kafka.default.consumer.ack-mode",
+        "spring.cloud.stream.kafka.default.consumer.ack-each-record",
+    ];
+    let binder = spot.channel.as_deref().and_then(|channel| work.binder_of(channel));
+    let is_shared = binder.is_some_and(|binder| SHARED.iter().any(|name| binder.get(name).is_some()));
+    for key in keys.iter().filter(|_| is_shared) {
+        let nothing = Node::new(Data::Null, Some(given.entry.place.clone()));
+        work.put(spot, &format!("consumer.kafka.{key}"), nothing);
     }
 }
 
@@ -304,7 +332,7 @@ fn commit_interval(work: &mut Work<'_>, spot: &Spot, given: &Given, prefix: &str
 pub(super) fn ack_each_record(work: &mut Work<'_>, spot: &Spot, given: &Given) {
     match flag(&given.text()) {
         Ok(true) => commit_count(work, spot, given, "", "1"),
-        Ok(false) => {}
+        Ok(false) => take_back(work, spot, given, &["commit-count"]),
         Err(why) => work.wrong(given, why),
     }
 }
@@ -333,7 +361,8 @@ pub(super) fn dlq_name(work: &mut Work<'_>, spot: &Spot, given: &Given) {
 }
 
 pub(super) fn topic_properties(work: &mut Work<'_>, spot: &Spot, given: &Given) {
-    let is_producer = given.entry.key.0.iter().any(|segment| segment.is("producer") && !segment.bracketed);
+    let at = if spot.channel.is_some() { 6 } else { 5 };
+    let is_producer = given.entry.key.0.get(at).is_some_and(|segment| segment.is("producer"));
     let side = if is_producer { "producer" } else { "consumer" };
     work.put_setting(
         spot,

@@ -16,6 +16,7 @@ mod placeholders;
 mod profiles;
 mod properties;
 mod rabbit;
+mod scalar;
 mod source;
 mod table;
 #[cfg(test)]

@@ -3,17 +3,27 @@
 /// How deep placeholders may lead to each other.
 const MAX_DEPTH: usize = 32;
 
+/// How many placeholders a value may lead to.
+const MOST: usize = 10_000;
+
+/// How many bytes a value may have when all is put in place.
+const LONGEST: usize = 64 << 10;
+
 /// Puts values in the place of placeholders. `lookup` returns what a name stands for, with placeholders of its own.
 ///
 /// What a name stands for is resolved too, also where the name is put together from others. `\${` is no placeholder.
 pub(super) fn resolve(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-    Resolver { lookup, names: Vec::new() }.text(text)
+    Resolver { lookup, names: Vec::new(), depth: 0, left: MOST }.text(text)
 }
 
 struct Resolver<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     /// What is being resolved, outermost first.
     names: Vec<String>,
+    /// How many placeholders are open.
+    depth: usize,
+    /// How many more may be resolved.
+    left: usize,
 }
 
 impl Resolver<'_> {
@@ -34,10 +44,24 @@ impl Resolver<'_> {
             rest = &inner[end + 1..];
         }
         resolved.push_str(rest);
+        if resolved.len() > LONGEST {
+            return Err(format!("with its placeholders resolved it has more than {LONGEST} bytes"));
+        }
         Ok(resolved)
     }
 
     fn placeholder(&mut self, inner: &str) -> Result<String, String> {
+        if self.depth >= MAX_DEPTH {
+            return Err(format!("there are more than {MAX_DEPTH} placeholders within each other"));
+        }
+        self.left = self.left.checked_sub(1).ok_or("it leads to too many placeholders")?;
+        self.depth += 1;
+        let resolved = self.one(inner);
+        self.depth -= 1;
+        resolved
+    }
+
+    fn one(&mut self, inner: &str) -> Result<String, String> {
         let (name, default) = match separator(inner) {
             Some(at) => (&inner[..at], Some(&inner[at + 1..])),
             None => (inner, None),
@@ -129,5 +153,18 @@ mod tests {
         assert!(resolved("${a}").unwrap_err().contains("leads back to itself"));
         assert!(resolved("${HOST").unwrap_err().contains("no `}` behind it"));
         assert!(resolved("${random.uuid}").unwrap_err().contains("at each start"));
+    }
+
+    #[test]
+    fn what_would_never_end_is_refused() {
+        let wide = |name: &str| {
+            let next = name.strip_prefix('a').and_then(|level| level.parse::<u32>().ok())? + 1;
+            Some(if next > 30 { String::new() } else { format!("${{a{next}}}${{a{next}}}") })
+        };
+        assert!(resolve("${a0}", &wide).unwrap_err().contains("too many placeholders"));
+        let deep = "${x:".repeat(10_000) + &"}".repeat(10_000);
+        assert!(resolve(&deep, &|_| None).unwrap_err().contains("within each other"));
+        let long = |name: &str| (name == "a").then(|| "x".repeat(40_000));
+        assert!(resolve("${a}${a}", &long).unwrap_err().contains("65536 bytes"));
     }
 }

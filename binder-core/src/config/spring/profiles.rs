@@ -1,12 +1,15 @@
 //! Which documents are in force: `spring.config.activate.on-profile: prod & !eu`.
 
+/// How many signs and parentheses may stand within each other.
+const DEEPEST: usize = 64;
+
 /// Returns whether an expression holds; a comma separates alternatives.
 pub(super) fn holds(expression: &str, active: &[String]) -> Result<bool, String> {
     let refused =
         || format!("`{expression}` is no expression of profiles such as `prod`, `!prod` or `(prod & eu) | test`");
     let mut any = false;
     for alternative in expression.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-        let mut parser = Parser { rest: alternative, active };
+        let mut parser = Parser { rest: alternative, active, depth: 0 };
         any |= parser.any().filter(|_| parser.rest.trim().is_empty()).ok_or_else(refused)?;
     }
     Ok(any)
@@ -15,6 +18,7 @@ pub(super) fn holds(expression: &str, active: &[String]) -> Result<bool, String>
 struct Parser<'a> {
     rest: &'a str,
     active: &'a [String],
+    depth: usize,
 }
 
 impl Parser<'_> {
@@ -47,6 +51,16 @@ impl Parser<'_> {
     }
 
     fn one(&mut self) -> Option<bool> {
+        if self.depth == DEEPEST {
+            return None;
+        }
+        self.depth += 1;
+        let value = self.inner();
+        self.depth -= 1;
+        value
+    }
+
+    fn inner(&mut self) -> Option<bool> {
         if self.eat('!') {
             return self.one().map(|value| !value);
         }
@@ -85,6 +99,9 @@ mod tests {
         }
         for expression in ["prod &", "prod & eu | test", "(prod", "&"] {
             assert!(holds(expression, &active).is_err(), "{expression}");
+        }
+        for sign in ["!", "("] {
+            assert!(holds(&(sign.repeat(100_000) + "prod"), &active).is_err());
         }
     }
 }

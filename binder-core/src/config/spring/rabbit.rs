@@ -1,9 +1,11 @@
 //! What becomes of properties of RabbitMQ, and Spring's defaults there.
 
-use super::address;
+use std::time::Duration;
+
 use super::binders::Kind;
 use super::convert::flag;
 use super::work::{Given, Spot, Work};
+use super::{address, convert};
 use crate::config::place::Place;
 use crate::config::tree::{Node, Style};
 
@@ -34,15 +36,32 @@ pub(super) fn prefetch(work: &mut Work<'_>, _: &Spot, given: &Given) {
 }
 
 pub(super) fn dead_letter_exchange(work: &mut Work<'_>, spot: &Spot, given: &Given) {
-    let channel = spot.channel.as_deref().unwrap_or_default();
-    let prefix = work.said(&format!("spring.cloud.stream.rabbit.bindings[{channel}].consumer.prefix"));
-    let prefix = prefix.or_else(|| work.said("spring.cloud.stream.rabbit.default.consumer.prefix"));
+    let segments = &given.entry.key.0;
+    let is_producer = segments.len().checked_sub(2).is_some_and(|at| segments[at].is("producer"));
+    let side = if is_producer { "producer" } else { "consumer" };
+    let own = |channel: &str| work.said(&format!("spring.cloud.stream.rabbit.bindings[{channel}].{side}.prefix"));
+    if spot.channel.is_none() && work.channels().iter().any(|channel| own(channel).is_some()) {
+        return work.refuse(given, "a binding has a `prefix` of its own; say it for each binding");
+    }
+    let prefix = spot.channel.as_deref().and_then(own);
+    let prefix = prefix.or_else(|| work.said(&format!("spring.cloud.stream.rabbit.default.{side}.prefix")));
     let expected = format!("{}DLX", prefix.unwrap_or_default());
     if !given.text().is_empty() && given.text() != expected {
         work.refuse(
             given,
             "the exchange of dead letters is called `DLX`, behind the prefix, which is Spring's default",
         );
+    }
+}
+
+pub(super) fn connection_timeout(work: &mut Work<'_>, spot: &Spot, given: &Given) {
+    match convert::duration(&given.text(), Duration::from_millis(1)) {
+        _ if given.text().is_empty() => {}
+        Err(why) => work.wrong(given, why),
+        Ok(Duration::ZERO) => {
+            work.note(given, "has no effect: no wait is for ever here, `connect-timeout` stays what it is")
+        }
+        Ok(timeout) => work.put(spot, "connect-timeout", given.node(convert::shown(timeout), Style::Text)),
     }
 }
 
@@ -65,7 +84,27 @@ pub(super) fn finish(work: &mut Work<'_>, index: usize) {
         if work.binder_of(&channel).is_some_and(|binder| binder.name == name && binder.kind == Some(Kind::Rabbit)) {
             intake(work, index, Some(&channel));
             key_of_direct_exchange(work, index, &channel);
+            queues_of_required_groups(work, &channel);
         }
+    }
+}
+
+/// Spring makes a queue for each partition if there is a key, we if there are several partitions.
+fn queues_of_required_groups(work: &mut Work<'_>, channel: &str) {
+    let find = |key: &str| {
+        let own = work.given(&format!("spring.cloud.stream.bindings[{channel}].producer.{key}"));
+        own.or_else(|| work.given(&format!("spring.cloud.stream.default.producer.{key}")))
+    };
+    let Some(groups) = find("required-groups") else { return };
+    let several = find("partition-count").is_some_and(|count| count.text().parse::<u32>().is_ok_and(|count| count > 1));
+    if several != find("partition-key-expression").is_some() {
+        work.wrong(
+            &groups,
+            format!(
+                "is refused for `{channel}`: Spring makes a queue for each partition if there is a `partition-key-expression`, here they are made if \
+                 `partition-count` is above 1; say both, or neither"
+            ),
+        );
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::names::{Key, shown, variable};
 use super::note::Notes;
-use super::{placeholders, profiles, properties};
+use super::{placeholders, profiles, properties, scalar};
 use crate::config::place::{Mistakes, Place};
-use crate::config::tree::{Data, Node};
+use crate::config::tree::{Data, Node, Style};
 use crate::config::yaml::{self, Unreadable};
 
 /// Extensions of a profile's files; the later wins.
@@ -161,6 +161,7 @@ fn active(
         document.properties.entries().for_each(|entry| unconditional.insert(entry.clone()));
     }
     let mut listed = |name: &str| match unconditional.get(name) {
+        _ if environment.get(name).is_some() => split(&environment.get(name).unwrap_or_default()),
         Some(entry) => match unconditional.resolved(entry, environment) {
             Ok(entry) => split(&text(&entry.value)),
             Err(why) => {
@@ -175,24 +176,23 @@ fn active(
         Some(names) => split(&names),
         None => listed(ACTIVE),
     };
+    let mut named: Vec<String> = listed("spring.profiles.include").into_iter().chain(chosen).collect();
+    if named.is_empty() {
+        named = listed("spring.profiles.default");
+    }
+    if named.is_empty() {
+        named.push("default".to_owned());
+    }
+    // a group stands for its members, which may be groups
     let mut active: Vec<String> = Vec::new();
-    for profile in listed("spring.profiles.include").into_iter().chain(chosen) {
-        let members = listed(&format!("spring.profiles.group.{profile}"));
-        active.extend(std::iter::once(profile).chain(members));
-    }
-    if active.is_empty() {
-        active = listed("spring.profiles.default");
-    }
-    if active.is_empty() {
-        active.push("default".to_owned());
-    }
-    let mut unique: Vec<String> = Vec::new();
-    active.into_iter().for_each(|profile| {
-        if !unique.contains(&profile) {
-            unique.push(profile);
+    let mut waiting: Vec<String> = named.into_iter().rev().collect();
+    while let Some(profile) = waiting.pop() {
+        if !active.contains(&profile) {
+            waiting.extend(listed(&format!("spring.profiles.group.{profile}")).into_iter().rev());
+            active.push(profile);
         }
-    });
-    unique
+    }
+    active
 }
 
 /// Splits a text at its commas.
@@ -269,7 +269,7 @@ fn flatten(node: &Node, path: &str, entries: &mut Vec<Entry>) {
             flatten(node, &format!("{path}{dot}{key}"), entries);
         }),
         Data::List(items) if items.iter().all(|item| item.as_map().is_none()) => {
-            let items = items.iter().map(|item| item.as_text().unwrap_or_default().to_owned()).collect();
+            let items = items.iter().map(scalar_of).collect();
             entries.push(Entry { key: Key::parse(path), value: Value::List(items), place: place() });
         }
         Data::List(items) => items.iter().enumerate().for_each(|(index, node)| {
@@ -277,9 +277,15 @@ fn flatten(node: &Node, path: &str, entries: &mut Vec<Entry>) {
         }),
         Data::Scalar(_) | Data::Null if path.is_empty() => {}
         Data::Scalar(_) | Data::Null => {
-            let text = node.as_text().unwrap_or_default().to_owned();
-            entries.push(Entry { key: Key::parse(path), value: Value::Text(text), place: place() });
+            entries.push(Entry { key: Key::parse(path), value: Value::Text(scalar_of(node)), place: place() });
         }
+    }
+}
+
+fn scalar_of(node: &Node) -> String {
+    match &node.data {
+        Data::Scalar(found) if found.style == Style::Plain => scalar::plain(&found.text),
+        _ => node.as_text().unwrap_or_default().to_owned(),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A name has no case and no punctuation, so it is matched to the properties that the files have, and to those of the table.
 
+use std::collections::BTreeMap;
+
 use super::binders::{Owner, locate};
 use super::names::Key;
 use super::source::{Entry, Environment, Properties, Value};
@@ -17,10 +19,20 @@ pub(super) fn lay(properties: &mut Properties, environment: Environment<'_>, mis
         name.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix))
     };
     let names = candidates(properties);
+    let mut lists: BTreeMap<String, (BTreeMap<usize, String>, Place)> = BTreeMap::new();
     for (name, value) in environment.0 {
         let Some(prefix) = PREFIXES.iter().find(|prefix| is_ours(name, prefix)) else { continue };
         let place = Place::Variable(name.as_str().into());
-        match find(name, &names) {
+        let item = || {
+            let (list, index) = indexed(name)?;
+            Some((find(list, &names)?, index))
+        };
+        let whole = find(name, &names);
+        if let (None, Some((key, index))) = (&whole, item()) {
+            lists.entry(key).or_insert_with(|| (BTreeMap::new(), place)).0.insert(index, value.clone());
+            continue;
+        }
+        match whole {
             Some(key) => properties.insert(Entry { key: Key::parse(&key), value: Value::Text(value.clone()), place }),
             // Kafka and RabbitMQ may be of no concern here, and functions have more properties.
             None if *prefix != PREFIXES[0] => {}
@@ -30,6 +42,19 @@ pub(super) fn lay(properties: &mut Properties, environment: Environment<'_>, mis
             }
         }
     }
+    for (key, (items, place)) in lists {
+        if let Some((expected, _)) = items.keys().enumerate().find(|(expected, index)| expected != *index) {
+            mistakes.add(Some(&place), key.as_str(), format!("the list has no [{expected}]"));
+        }
+        let value = Value::List(items.into_values().collect());
+        properties.insert(Entry { key: Key::parse(&key), value, place });
+    }
+}
+
+/// An item of a list, `…_SERVERS_0` or `…_SERVERS_0_`: the name of the list, and which it is.
+fn indexed(name: &str) -> Option<(&str, usize)> {
+    let (list, index) = name.strip_suffix('_').unwrap_or(name).rsplit_once('_')?;
+    Some((list, index.parse().ok()?))
 }
 
 /// Returns the names that a variable may mean, those of the files first.

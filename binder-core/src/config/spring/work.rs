@@ -5,7 +5,7 @@ use super::names::{Key, Segment, joined, shown};
 use super::note::Notes;
 use super::source::{Entry, Environment, Properties, text};
 use super::table::{Area, Fate};
-use super::{kafka, rabbit};
+use super::{convert, kafka, rabbit};
 use crate::config::place::{Mistakes, Place};
 use crate::config::secret;
 use crate::config::suggest;
@@ -98,8 +98,7 @@ impl Work<'_> {
         }
         for index in 0..self.binders.len() {
             let mut effective: Vec<Given> = self.binders[index].effective.values().cloned().collect();
-            // Spring Boot's own come first: the binder's win over them.
-            effective.sort_by_key(|given| given.entry.key.below(&["spring", "cloud"]).is_some());
+            effective.sort_by_key(|given| rank(&given.entry.key));
             effective.iter().for_each(|given| self.one_of_binder(index, given));
             match self.binders[index].kind {
                 Some(Kind::Kafka) => kafka::finish(self, index),
@@ -115,7 +114,7 @@ impl Work<'_> {
         for index in 0..self.binders.len() {
             let (name, kind) = (self.binders[index].name.clone(), self.binders[index].kind);
             let inherits = format!("spring.cloud.stream.binders[{name}].inherit-environment");
-            let inherits = self.all.get(&inherits).is_none_or(|entry| text(&entry.value) != "false");
+            let inherits = self.all.get(&inherits).is_none_or(|entry| convert::flag(&text(&entry.value)) != Ok(false));
             let shared = given.iter().filter(|_| inherits).map(|given| (given.clone(), false));
             let own = given.iter().filter_map(|given| match locate(&given.entry.key) {
                 Some((_, Owner::Environment(of), rest)) if of.eq_ignore_ascii_case(&name) => {
@@ -231,7 +230,7 @@ impl Work<'_> {
             },
             Fate::Made(made) => (made.by)(self, spot, given),
             Fate::Only(values, why) => {
-                if !value.is_empty() && !values.iter().any(|only| super::convert::same(only, &value)) {
+                if !value.is_empty() && !values.iter().any(|only| convert::is_value(only, &value)) {
                     self.refuse(given, why);
                 }
             }
@@ -363,6 +362,26 @@ impl Work<'_> {
     /// Says that something is wrong that stands nowhere.
     pub(super) fn wrong_anywhere(&mut self, path: &str, text: &str) {
         self.mistakes.add(None, path, text);
+    }
+}
+
+/// What comes later wins: Spring Boot's own, then the binder's, what is said for all clients before what is said for one side's, and what has a
+/// name of its own before what is passed on by the client's.
+fn rank(key: &Key) -> u8 {
+    let is = |rest: &[Segment], index: usize, name: &str| rest.get(index).is_some_and(|segment| segment.is(name));
+    if let Some(rest) = key.below(&["spring", "kafka"]) {
+        let of_side = ["consumer", "producer", "admin"].iter().any(|side| is(rest, 0, side));
+        return match () {
+            () if of_side && is(rest, 1, "properties") => 3,
+            () if of_side => 2,
+            () => u8::from(is(rest, 0, "properties")),
+        };
+    }
+    match key.below(&["spring", "cloud", "stream"]) {
+        Some(rest) if is(rest, 1, "default") => 6,
+        Some(rest) if is(rest, 2, "consumer-properties") || is(rest, 2, "producer-properties") => 5,
+        Some(_) => 4,
+        None => 0,
     }
 }
 

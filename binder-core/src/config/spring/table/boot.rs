@@ -2,7 +2,8 @@
 
 use super::super::kafka::*;
 use super::{Row, idle, key, made, only, refused};
-use crate::config::spring::convert::Convert::{Millis, Seconds};
+use crate::config::spring::convert::Convert::Seconds;
+use crate::config::spring::rabbit::connection_timeout;
 
 const JKS: &str = "certificates are PEM files: say `trust-store-type: PEM` and `trust-store-location`, or a bundle of `spring.ssl.bundle.pem`";
 const TEMPLATE: &str = "is read by Spring's template, not by the binder";
@@ -120,7 +121,7 @@ pub(super) const RABBIT: &[Row] = &[
     refused("ssl.trust-store", JKS_RABBIT),
     idle("ssl.*", "certificates are PEM files, of a bundle of `spring.ssl.bundle.pem`"),
     key("requested-heartbeat", "heartbeat", Seconds),
-    key("connection-timeout", "connect-timeout", Millis),
+    made("connection-timeout", "connect-timeout; a bare number is milliseconds", "1500", connection_timeout),
     idle("publisher-confirm-type", "a send always waits for the broker's confirm"),
     idle("publisher-returns", "what no queue takes is always returned; see `error-channel-enabled`"),
     idle("template.*", TEMPLATE),

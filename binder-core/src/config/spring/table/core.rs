@@ -146,13 +146,8 @@ pub(super) const PRODUCER: &[Row] = &[
 pub(super) const BINDER: &[Row] = &[
     made("type", "type; those of Kafka Streams are refused", "kafka", |_, _, _| {}),
     made("environment.*", "as if it stood in the file, for this binder", "", |_, _, _| {}),
-    made(
-        "inherit-environment",
-        "whether the binder has what the file says outside of `environment`",
-        "true",
-        |_, _, _| {},
-    ),
-    made("default-candidate", "default-binder, if one candidate is left", "true", |_, _, _| {}),
+    made("inherit-environment", "whether the binder has what the file says outside of `environment`", "true", truth),
+    made("default-candidate", "default-binder, if one candidate is left", "true", truth),
 ];
 
 pub(super) const FUNCTION: &[Row] = &[

@@ -223,3 +223,75 @@ fn embedded_headers_and_packed_bodies_are_of_one_broker_each() {
     let config = rabbit("spring.cloud.stream.rabbit.bindings.b.producer.compress=true\n").unwrap();
     has(&config, &[("bindings/b/producer/rabbit/compress", "true")]);
 }
+
+#[test]
+fn a_number_is_not_another_one_without_its_sign() {
+    for key in ["instance-index", "instance-count"] {
+        let told = refused(rabbit(&format!("spring.cloud.stream.bindings.a.consumer.{key}=1\n")));
+        assert!(told.contains("`1` is refused"), "{told}");
+    }
+}
+
+#[test]
+fn required_groups_have_queues_of_partitions_where_spring_makes_them() {
+    let groups = "spring.cloud.stream.bindings.a.producer.required-groups=g\n";
+    let count = "spring.cloud.stream.bindings.a.producer.partition-count=3\n";
+    let key = "spring.cloud.stream.default.producer.partition-key-expression=headers['t']\n";
+    for text in [groups.to_owned(), format!("{groups}{count}{key}")] {
+        rabbit(&text).unwrap();
+    }
+    for text in [format!("{groups}{count}"), format!("{groups}{key}")] {
+        assert!(refused(rabbit(&text)).contains("say both, or neither"));
+    }
+    kafka(&format!("{groups}{count}")).unwrap();
+}
+
+#[test]
+fn what_is_said_for_one_side_wins_in_springs_order() {
+    let config =
+        kafka("spring.kafka.properties.auto.offset.reset=latest\nspring.kafka.consumer.auto-offset-reset=earliest\n")
+            .unwrap();
+    has(&config, &[("binders/kafka/default/consumer/start", "earliest")]);
+    let two = "spring.kafka.security.protocol=SASL_PLAINTEXT\nspring.kafka.consumer.properties.sasl.mechanism=PLAIN\nspring.kafka.producer.properties.sasl.mechanism=SCRAM-SHA-256\n";
+    assert!(refused(kafka(two)).contains("secured alike"));
+}
+
+#[test]
+fn an_exchange_of_dead_letters_is_behind_the_prefix_of_its_own_side() {
+    let producer = "spring.cloud.stream.rabbit.bindings.a.producer.";
+    let is = |exchange: &str| rabbit(&format!("{producer}prefix=p.\n{producer}dead-letter-exchange={exchange}\n"));
+    is("p.DLX").unwrap();
+    assert!(refused(is("DLX")).contains("behind the prefix"));
+    let shared = "spring.cloud.stream.rabbit.default.consumer.dead-letter-exchange=DLX\n";
+    rabbit(shared).unwrap();
+    let own = "spring.cloud.stream.rabbit.bindings.a.consumer.prefix=p.\n";
+    assert!(refused(rabbit(&format!("{shared}{own}"))).contains("say it for each binding"));
+}
+
+#[test]
+fn a_binding_takes_back_what_is_said_for_all() {
+    let config = rabbit("spring.cloud.stream.default.producer.error-channel-enabled=true\nspring.cloud.stream.bindings.a.producer.error-channel-enabled=false\n").unwrap();
+    has(&config, &[("bindings/a/producer/unroutable", "discard")]);
+    let config = kafka("spring.kafka.listener.ack-mode=RECORD\nspring.cloud.stream.kafka.bindings.a.consumer.ack-mode=BATCH\nspring.cloud.stream.bindings.a.group=g\n").unwrap();
+    has(&config, &[("binders/kafka/default/consumer/kafka/commit-count", "1")]);
+    let path = ["bindings", "a", "consumer", "kafka", "commit-count"];
+    assert!(root(&config).at(&path).is_some_and(|node| matches!(node.data, Data::Null)));
+}
+
+#[test]
+fn an_address_ends_in_the_root_and_waits_are_not_for_ever() {
+    let config =
+        rabbit("spring.rabbitmq.addresses=amqp://u:p@mq:5672/\nspring.rabbitmq.connection-timeout=0\n").unwrap();
+    has(&config, &[("binders/rabbit/url", "amqp://u:p@mq:5672/%2f")]);
+    assert_eq!(value(&config, "binders/rabbit/connect-timeout"), None);
+    assert!(notes(&config).contains("no wait is for ever here"));
+}
+
+#[test]
+fn settings_of_a_topic_go_to_their_side_whatever_the_binding_is_called() {
+    let config = kafka("spring.cloud.stream.kafka.bindings.producer.consumer.topic.properties.retention.ms=1\nspring.cloud.stream.kafka.default.producer.topic.properties.retention.ms=2\n").unwrap();
+    let said = config.describe();
+    assert!(said.contains("retention.ms"), "{said}");
+    let path = ["bindings", "producer", "consumer", "kafka", "topic", "properties", "retention.ms"];
+    assert_eq!(root(&config).at(&path).and_then(|node| node.as_text().map(str::to_owned)).as_deref(), Some("1"));
+}

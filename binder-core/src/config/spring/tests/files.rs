@@ -193,3 +193,46 @@ proptest! {
         prop_assert_eq!(value(&config, "binders/kafka/min-partition-count"), Some("5".to_owned()));
     }
 }
+
+#[test]
+fn lists_come_from_variables_item_by_item() {
+    let file = [("application.properties", "spring.cloud.stream.default-binder=kafka\n")];
+    let variables = [("SPRING_KAFKA_BOOTSTRAPSERVERS_1", "b:2"), ("SPRING_KAFKA_BOOTSTRAPSERVERS_0_", "a:1")];
+    has(&build(&file, &variables).unwrap(), &[("binders/kafka/brokers", "a:1 b:2")]);
+    assert!(refused(build(&file, &variables[..1])).contains("the list has no [0]"));
+}
+
+#[test]
+fn groups_of_profiles_may_have_groups() {
+    let files = [
+        (
+            "application.yml",
+            "spring: { profiles: { active: prod, group: { prod: [cluster], cluster: [far, prod] } }, cloud.stream: { default-binder: kafka, bindings: { a: { destination: near } } } }",
+        ),
+        ("application-far.yml", "spring.cloud.stream.bindings.a.destination: far"),
+        ("application-more.yml", "spring.cloud.stream.bindings.a.group: more"),
+    ];
+    let config = build(&files, &[("SPRING_PROFILES_INCLUDE", "more")]).unwrap();
+    has(&config, &[("bindings/a/destination", "far"), ("bindings/a/group", "more")]);
+}
+
+#[test]
+fn what_has_no_quotes_is_read_as_yaml_1_1() {
+    let text = |value: &str| {
+        format!("spring.cloud.stream: {{ default-binder: kafka, bindings: {{ a: {{ group: {value} }} }} }}")
+    };
+    for (written, group) in [("1.10", "1.1"), ("on", "true"), ("'1.10'", "1.10"), ("010", "8"), ("v1.10", "v1.10")] {
+        has(&yaml(&text(written)).unwrap(), &[("bindings/a/group", group)]);
+    }
+}
+
+#[test]
+fn a_truth_value_of_a_binder_has_all_its_names() {
+    let text = |value: &str| {
+        format!(
+            "spring: {{ rabbitmq: {{ addresses: 'mq1:5672' }}, cloud.stream.binders.second: {{ type: rabbit, inherit-environment: {value}, environment.spring.rabbitmq: {{ host: mq2 }} }} }}"
+        )
+    };
+    has(&yaml(&text("off")).unwrap(), &[("binders/second/url", "amqp://guest:guest@mq2:5672/%2f")]);
+    assert!(refused(yaml(&text("maybe"))).contains("found `maybe`"));
+}
