@@ -54,8 +54,8 @@ impl HeaderCondition {
 }
 
 fn same(left: &HeaderValue, right: &HeaderValue) -> bool {
-    if let (Some(left), Some(right)) = (left.as_uuid(), right.as_uuid()) {
-        return left == right;
+    if matches!((left, right), (HeaderValue::Uuid(_), _) | (_, HeaderValue::Uuid(_))) {
+        return left.as_uuid() == right.as_uuid();
     }
     match (left.as_bytes(), right.as_bytes()) {
         (Some(left), Some(right)) => left == right,
@@ -186,5 +186,20 @@ impl<T: Decode> Router<T> {
 impl<T> fmt::Debug for Router<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router").field("input", &self.input).field("routes", &self.routes.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_the_same_as_its_text_and_texts_are_compared_as_they_are() {
+        let (uuid, upper) = (Uuid::from_u128(0xabc), "00000000-0000-0000-0000-000000000ABC");
+        assert!(same(&uuid.into(), &uuid.to_string().into()) && same(&upper.into(), &uuid.into()));
+        assert!(!same(&upper.into(), &uuid.to_string().into()), "two texts");
+        assert!(!same(&uuid.into(), &"other".into()) && !same(&uuid.into(), &HeaderValue::Null));
     }
 }
